@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The one entry point: ./build.sh COMMAND [ARGS]. `./build.sh help` lists the commands.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+export DOTNET_NOLOGO=1 DOTNET_CLI_TELEMETRY_OPTOUT=1
+cli=src/KvCuda.Cli/bin/Release/net10.0/KvCuda.Cli.dll
+
+help() {
+    cat <<'TXT'
+./build.sh run [ARGS]      build, then `kvcuda run`: with no arguments, text from the bundled model
+./build.sh kvcuda ARGS     build, then any kvcuda command: `./build.sh kvcuda --help`
+./build.sh test [FILTER]   build everything and run every test (or the test classes whose name contains FILTER)
+./build.sh pack            the NuGet package, proven by a fresh project that uses it
+./build.sh bench [ARGS]    microbenchmarks (BenchmarkDotNet): `./build.sh bench --list flat`
+TXT
+}
+
+# Quiet unless it fails: a newcomer's screen is for the text, not for the build.
+build() {
+    local log
+    log=$(mktemp)
+    if ! dotnet build "$1" -c Release --nologo -v quiet -clp:NoSummary >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+command=${1:-help}
+shift || true
+case "$command" in
+run)
+    build src/KvCuda.Cli
+    [ $# -gt 0 ] || set -- weights/demo
+    exec dotnet "$cli" run "$@"
+    ;;
+kvcuda)
+    build src/KvCuda.Cli
+    exec dotnet "$cli" "$@"
+    ;;
+test)
+    build KvCuda.sln
+    filter=()
+    [ $# -eq 0 ] || filter=(-class "*$1*")
+    log=$(mktemp)
+    status=0
+    dotnet tests/KvCuda.Tests/bin/Release/net10.0/KvCuda.Tests.dll -nocolor "${filter[@]}" 2>&1 | tee "$log" || status=$?
+    # The last line is the plain sum, whatever the runner's own summary looks like.
+    total=$(sed -nE 's/.*Total: ([0-9]+).*/\1/p' "$log" | tail -1)
+    failed=$(sed -nE 's/.*Failed: ([0-9]+).*/\1/p' "$log" | tail -1)
+    errors=$(sed -nE 's/.*Errors: ([0-9]+).*/\1/p' "$log" | tail -1)
+    skipped=$(sed -nE 's/.*Skipped: ([0-9]+).*/\1/p' "$log" | tail -1)
+    rm -f "$log"
+    echo "$((${total:-0} - ${failed:-0} - ${skipped:-0})) passed, $((${failed:-0} + ${errors:-0})) failed, ${skipped:-0} skipped"
+    exit "$status"
+    ;;
+pack)
+    exec bash tests/pack.sh
+    ;;
+bench)
+    build bench/KvCuda.Bench
+    exec dotnet bench/KvCuda.Bench/bin/Release/net10.0/KvCuda.Bench.dll "$@"
+    ;;
+help | --help | -h) help ;;
+*)
+    echo "build.sh: there is no command '$command'" >&2
+    help >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,48 @@
+using System.Runtime.CompilerServices;
+
+namespace KvCuda.Tensors;
+
+/// <summary>
+/// A view of row-major numbers somewhere: address, type and (rows, columns). It never owns memory. The address is a
+/// host pointer on the CPU backend and a device pointer on the CUDA backend; only the backend that made it reads it.
+/// A vector of n numbers is (1, n).
+/// </summary>
+internal readonly struct Tensor(string name, DType type, nint address, int rows, int columns)
+{
+    public readonly nint Address = address;
+    public readonly int Rows = rows;
+    public readonly int Columns = columns;
+    public readonly DType Type = type;
+    public readonly string Name = name;
+
+    /// <summary>The default value: a verb's optional operand (a bias, say) that is not there.</summary>
+    public bool IsNone => Address == 0;
+
+    public long Count => (long)Rows * Columns;
+
+    public long Bytes => Count * Type.Bytes();
+
+    /// <summary>The first <paramref name="count"/> rows.</summary>
+    public Tensor Top(int count) => Slice(0, count);
+
+    /// <summary>Rows [start, start + count).</summary>
+    public Tensor Slice(int start, int count)
+    {
+        if ((uint)start > (uint)Rows || (uint)count > (uint)(Rows - start))
+        {
+            throw new ArgumentOutOfRangeException(nameof(count), $"{this}: rows [{start}, {start + count}) were asked for.");
+        }
+        return new(Name, Type, Address + (nint)((long)start * Columns * Type.Bytes()), count, Columns);
+    }
+
+    /// <summary>The same numbers seen as (rows, columns); the count must not change.</summary>
+    public Tensor View(int rows, int columns) => (long)rows * columns == Count
+        ? new(Name, Type, Address, rows, columns)
+        : throw new ArgumentException($"{this} cannot be seen as ({rows}, {columns}).");
+
+    /// <summary>Host memory behind a CPU tensor.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public unsafe Span<T> Span<T>() where T : unmanaged => new((void*)Address, checked((int)(Bytes / sizeof(T))));
+
+    public override string ToString() => IsNone ? "(none)" : $"{Name} ({Rows}, {Columns}) {Type.Name()}";
+}
