@@ -1,0 +1,34 @@
+"""Perplexity on held-out text: exp of the mean cross-entropy of every next token, windows of one context each."""
+import math
+
+import torch
+from torch.nn import functional
+
+
+def windows(stream, context, most=None):
+    """(inputs, next tokens), both (windows, context): the stream in order, each window on its own."""
+    count = (len(stream) - 1) // context if most is None else min(most, (len(stream) - 1) // context)
+    stream = stream[:count * context + 1].long()
+    return stream[:-1].view(count, context), stream[1:].view(count, context)
+
+
+@torch.no_grad()
+def perplexity(logits_of, inputs, following, together=16):
+    """exp(mean cross-entropy); logits_of maps ids (batch, tokens) to logits (batch, tokens, vocabulary)."""
+    total = 0.0
+    for ids, targets in zip(inputs.split(together), following.split(together)):
+        total += functional.cross_entropy(logits_of(ids).flatten(0, 1), targets.flatten(), reduction="sum").item()
+    return math.exp(total / following.numel())
+
+
+def converged_perplexity(model, inputs, following):
+    """(perplexity, passes of the window that needed most, mean passes): the fixed point, which is what decoding computes."""
+    passes = []
+
+    def logits_of(ids):
+        logits, needed = model.converged(ids)
+        passes.append(needed)
+        return logits
+
+    value = perplexity(logits_of, inputs, following, together=1)
+    return value, max(passes), sum(passes) / len(passes)

@@ -1,0 +1,114 @@
+"""The training loop: deterministic from its settings, resumable at any step, one line of progress every few seconds.
+
+Batch n is a function of (seed, n) alone, so a resumed run sees what an uninterrupted one would have seen.
+"""
+import ctypes
+import math
+import time
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch.nn import functional
+
+from . import optimiser
+from .model import Llama, ModelConfig
+
+
+@dataclass
+class Settings:
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tokens: int = 2_000_000          # the budget
+    context: int = 256
+    batch: int = 8                   # sequences per step
+    matrix_rate: float = 0.02
+    other_rate: float = 0.008
+    warm_up: float = 0.02            # share of the budget
+    cool_down: float = 0.5
+    forward_passes: int = 7          # cyclic runs only: passes without gradient, and with
+    backward_passes: int = 2
+    seed: int = 1
+
+    @property
+    def steps(self):
+        return math.ceil(self.tokens / (self.batch * self.context))
+
+
+def batch_of(stream, settings, step):
+    """(batch, context + 1) ids: the stream cut into windows at a random phase, shuffled anew in every epoch."""
+    windows = (len(stream) - 1) // settings.context - 1
+    rows = []
+    for number in range(step * settings.batch, (step + 1) * settings.batch):
+        epoch, index = divmod(number, windows)
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
+        phase = int(torch.randint(settings.context, (), generator=generator))
+        start = phase + int(torch.randperm(windows, generator=generator)[index]) * settings.context
+        rows.append(stream[start:start + settings.context + 1])
+    return torch.stack(rows).long()
+
+
+def rate(settings, step):
+    """Linear warm-up, level, linear to zero."""
+    done = (step + 1) / settings.steps
+    return min(1.0, done / settings.warm_up, (1 - done) / settings.cool_down + 1e-3)
+
+
+def train(stream, settings, checkpoint, start_from=None, every=30.0):
+    """The trained model and the seconds it took; continues from `checkpoint` if that file is there."""
+    keep_freed_memory()
+    model = Llama(settings.model).initialise(settings.seed)
+    if start_from is not None:
+        model.load_state_dict(start_from)
+    optimisers = optimiser.optimisers(model, settings.matrix_rate, settings.other_rate)
+    rates = [group["lr"] for one in optimisers for group in one.param_groups]
+    first, seconds = restore(checkpoint, settings, model, optimisers)
+    if first:
+        print(f"{checkpoint.name}: continues at step {first} of {settings.steps}", flush=True)
+    began = said = time.time()
+    for step in range(first, settings.steps):
+        for group, full in zip((group for one in optimisers for group in one.param_groups), rates):
+            group["lr"] = full * rate(settings, step)
+        rows = batch_of(stream, settings, step)
+        logits = model.iterative(rows[:, :-1], settings.forward_passes, settings.backward_passes)
+        loss = functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+        for one in optimisers:
+            one.zero_grad()
+        loss.backward()
+        for one in optimisers:
+            one.step()
+        now, last = time.time(), step + 1 == settings.steps
+        if now - said >= every or last:
+            said, spent = now, seconds + now - began
+            save(checkpoint, settings, model, optimisers, step + 1, spent)
+            print(f"{checkpoint.stem}: step {step + 1}/{settings.steps}  loss {loss.item():.3f}  "
+                  f"{(step + 1 - first) * settings.batch * settings.context / (now - began):.0f} tokens/s  {spent:.0f} s", flush=True)
+    return model.eval(), seconds + time.time() - began
+
+
+def save(checkpoint, settings, model, optimisers, step, seconds):
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = checkpoint.with_suffix(".unfinished")
+    torch.save({"settings": asdict(settings), "model": model.state_dict(), "step": step, "seconds": seconds,
+                "optimisers": [one.state_dict() for one in optimisers]}, unfinished)
+    unfinished.replace(checkpoint)
+
+
+def restore(checkpoint, settings, model, optimisers):
+    if not checkpoint.exists():
+        return 0, 0.0
+    saved = torch.load(checkpoint)
+    if saved["settings"] != asdict(settings):
+        raise ValueError(f"train: {checkpoint} was made with other settings; remove it to start anew")
+    model.load_state_dict(saved["model"])
+    for one, state in zip(optimisers, saved["optimisers"]):
+        one.load_state_dict(state)
+    return saved["step"], saved["seconds"]
+
+
+def keep_freed_memory():
+    """glibc returns and re-faults every large tensor by default; keeping the pages is a good third faster on a CPU."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 1 << 30)       # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 1 << 30)       # M_TRIM_THRESHOLD
+    except OSError:
+        pass                            # another C library: only slower
