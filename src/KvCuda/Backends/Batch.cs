@@ -54,7 +54,8 @@ internal readonly record struct AttentionMask(float Scale, int Window = 0, bool 
 /// (Keskar et al. 2019: a seen token's logit is divided by it if positive, else multiplied), temperature, then of the
 /// tokens sorted by probability (lower id first on ties) the first TopK, then the shortest run whose probability
 /// reaches TopP, then those of at least MinP times the largest probability; the survivors' probabilities are
-/// renormalised and the first whose running sum (in that order) exceeds u is taken, u = Philox4x32-10(seed, step).
+/// renormalised and the first whose running sum (in that order) exceeds u is taken. u is in [0, 1): the upper 24 bits of the
+/// first word of Philox4x32-10 (Salmon et al. 2011) with key (SeedLow, SeedHigh) and counter (Step, 0, 0, 0), over 2^24.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct SampleRow
