@@ -1,0 +1,405 @@
+using System.Buffers;
+using System.Collections.Concurrent;
+using System.Text;
+using System.Text.Json;
+using KvCuda.Text.Bpe;
+using KvCuda.Text.Decoding;
+using KvCuda.Text.Files;
+using KvCuda.Text.Pipeline;
+
+namespace KvCuda.Text;
+
+/// <summary>
+/// The tokenizer that a <c>tokenizer.json</c> describes (BPE models), step by step as the file says: added tokens, normaliser,
+/// pre-tokenizer, model, post-processor, decoder. <see cref="Tokenizer"/> shows its use.
+/// </summary>
+public sealed class HuggingFaceTokenizer : Tokenizer
+{
+    readonly Vocabulary vocabulary;
+    readonly BpeModel model;
+    readonly Normalizer? normalizer;
+    readonly List<PreTokenizer> preTokenizers;
+    readonly AddedTokenPass? rawPass, normalizedPass;
+    readonly Dictionary<int, AddedToken> added = [];
+    readonly Dictionary<int, byte[]> addedSpelling = [];
+    readonly Dictionary<string, int> addedIds = new(StringComparer.Ordinal);
+    readonly HashSet<string> specials = new(StringComparer.Ordinal);
+    readonly HashSet<int> specialIds = [];
+    readonly int[] before, after;
+    readonly Func<List<DecoderStage>> decoder;
+    readonly ConcurrentBag<BpeScratch> scratches = [];
+    readonly SpecialIds special;
+
+    HuggingFaceTokenizer(TokenizerFile file, string path, Func<HuggingFaceTokenizer, SpecialIds> readSpecial)
+    {
+        var steps = new StepFactory(path);
+        vocabulary = file.Vocabulary;
+        normalizer = steps.Normalizer(file.Normalizer);
+        preTokenizers = steps.PreTokenizers(file.PreTokenizer);
+        (before, after) = steps.PostProcessor(file.PostProcessor);
+        decoder = steps.Decoder(file.Decoder);
+        model = new BpeModel(vocabulary, file.Merges, file.Options, steps.ByteLevel);
+        (rawPass, normalizedPass) = AddTokens(file.AddedTokens);
+        special = readSpecial(this);
+    }
+
+    /// <summary>The ids that begin and end sequences, as the files of the model folder say.</summary>
+    internal readonly record struct SpecialIds(int? Beginning, IReadOnlyList<int> Ends);
+
+    /// <summary>Reads one <c>tokenizer.json</c> by itself; which tokens begin and end a sequence is then unknown.</summary>
+    public static HuggingFaceTokenizer LoadFile(string path) =>
+        Create(ReadAll(path), path, _ => new SpecialIds(null, []));
+
+    /// <summary>Reads the content of a <c>tokenizer.json</c>.</summary>
+    /// <param name="json">UTF-8.</param>
+    /// <param name="name">What to call it in errors.</param>
+    public static HuggingFaceTokenizer Parse(ReadOnlySpan<byte> json, string name = "tokenizer.json") =>
+        Create(json, name, _ => new SpecialIds(null, []));
+
+    internal static HuggingFaceTokenizer LoadFolder(string folder)
+    {
+        string path = Path.Combine(folder, "tokenizer.json");
+        if (!File.Exists(path))
+        {
+            throw new ModelFormatException(
+                $"There is no tokenizer.json in \"{folder}\". KvCuda reads the tokenizers of Hugging Face folders; a "
+                + "tokenizer.model (SentencePiece) alone can be converted by saving the model's fast tokenizer.");
+        }
+
+        return Create(ReadAll(path), path, tokenizer => ModelFolder.ReadSpecialIds(folder, tokenizer.TokenToId));
+    }
+
+    static HuggingFaceTokenizer Create(
+        ReadOnlySpan<byte> json, string path, Func<HuggingFaceTokenizer, SpecialIds> readSpecial)
+    {
+        TokenizerFile file = TokenizerFile.Parse(json, path);
+        try
+        {
+            return new HuggingFaceTokenizer(file, path, readSpecial);
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or KeyNotFoundException)
+        {
+            throw new ModelFormatException($"{path}: a step of the pipeline is malformed: {e.Message}", e);
+        }
+    }
+
+    static byte[] ReadAll(string path)
+    {
+        try
+        {
+            return File.ReadAllBytes(path);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ModelFormatException($"{path}: {e.Message}", e);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override int? BeginningOfSentenceId => special.Beginning;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<int> EndOfSequenceIds => special.Ends;
+
+    /// <summary>One more than the largest id. A model may have more rows than that, padding that means nothing.</summary>
+    public int VocabularySize { get; private set; }
+
+    /// <summary>The id of a token as the vocabulary spells it ("Ġworld", "&lt;|im_end|&gt;"), or null.</summary>
+    public int? TokenToId(string token)
+    {
+        ArgumentNullException.ThrowIfNull(token);
+        return addedIds.TryGetValue(token, out int id) || vocabulary.TryGetId(Encoding.UTF8.GetBytes(token), out id) ? id : null;
+    }
+
+    /// <summary>The token of an id as the vocabulary spells it, or null.</summary>
+    public string? IdToToken(int id) => added.TryGetValue(id, out AddedToken? token) ? token.Content
+        : vocabulary.Contains(id) ? Encoding.UTF8.GetString(vocabulary.BytesOf(id)) : null;
+
+    /// <summary>Whether decoding leaves this id out, and untrusted text cannot spell it.</summary>
+    public bool IsSpecial(int id) => specialIds.Contains(id);
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<int> EncodeToIds(string text, SpecialTokens specialTokens)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        var sink = new TokenSink(withLengths: false);
+        Encode(text, specialTokens, new EncodeSettings(), sink, null);
+        return sink.Ids.AsSpan(0, sink.Count).ToArray();
+    }
+
+    /// <inheritdoc/>
+    protected override EncodeResults<int> EncodeToIds(string? text, ReadOnlySpan<char> textSpan, EncodeSettings settings)
+    {
+        if (settings.MaxTokenCount != int.MaxValue)
+        {
+            return base.EncodeToIds(text, textSpan, settings);
+        }
+
+        var sink = new TokenSink(withLengths: false);
+        Encode(textSpan, SpecialTokens.ParseAndAdd, settings, sink, null);
+        return new EncodeResults<int> { Tokens = sink.Ids.AsSpan(0, sink.Count).ToArray(), CharsConsumed = textSpan.Length };
+    }
+
+    /// <inheritdoc/>
+    protected override int CountTokens(string? text, ReadOnlySpan<char> textSpan, EncodeSettings settings)
+    {
+        var sink = new TokenSink(withLengths: false);
+        Encode(textSpan, SpecialTokens.ParseAndAdd, settings, sink, null);
+        return Math.Min(sink.Count, settings.MaxTokenCount);
+    }
+
+    /// <inheritdoc/>
+    protected override EncodeResults<EncodedToken> EncodeToTokens(
+        string? text, ReadOnlySpan<char> textSpan, EncodeSettings settings)
+    {
+        var sink = new TokenSink(withLengths: true);
+        var normalized = new ByteBuffer();
+        Encode(textSpan, SpecialTokens.ParseAndAdd, settings, sink, normalized);
+        string result = Encoding.UTF8.GetString(normalized.Span);
+        int count = Math.Min(sink.Count, settings.MaxTokenCount);
+        var tokens = new EncodedToken[count];
+        int at = 0, units = 0, consumed = 0;
+        for (int i = 0; i < count; i++)
+        {
+            // A token may begin or end inside a character: its range then covers all of it.
+            int start = ToUnits(normalized.Span, ref at, ref units, at);
+            int end = ToUnits(normalized.Span, ref at, ref units, at + sink.Lengths[i]);
+            int bytesInto = at;
+            while (bytesInto < normalized.Length && (normalized.Span[bytesInto] & 0xC0) == 0x80)
+            {
+                bytesInto++;
+            }
+
+            consumed = bytesInto == at ? end : end + 1;
+            tokens[i] = new EncodedToken(sink.Ids[i], IdToToken(sink.Ids[i]) ?? "", start..Math.Min(consumed, result.Length));
+        }
+
+        return new EncodeResults<EncodedToken>
+        {
+            Tokens = tokens,
+            NormalizedText = textSpan.SequenceEqual(result) ? null : result,
+            CharsConsumed = Math.Min(consumed, result.Length),
+        };
+
+        // UTF-16 units that begin before byte `to`.
+        static int ToUnits(ReadOnlySpan<byte> utf8, ref int at, ref int units, int to)
+        {
+            for (; at < Math.Min(to, utf8.Length); at++)
+            {
+                units += (utf8[at] & 0xC0) == 0x80 ? 0 : utf8[at] >= 0xF0 ? 2 : 1;
+            }
+
+            return units;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override string Decode(IEnumerable<int> ids) => Decode(ids, skipSpecialTokens: true);
+
+    /// <summary>The text of <paramref name="ids"/>, with or without special tokens. Ids the vocabulary lacks are left out.</summary>
+    public string Decode(IEnumerable<int> ids, bool skipSpecialTokens)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        var stream = new PipelineDecoder(this, decoder(), skipSpecialTokens);
+        foreach (int id in ids)
+        {
+            stream.Feed(id);
+        }
+
+        return stream.Flush();
+    }
+
+    /// <inheritdoc/>
+    public override OperationStatus Decode(
+        IEnumerable<int> ids, Span<char> destination, out int idsConsumed, out int charsWritten)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        var stream = new PipelineDecoder(this, decoder(), skipSpecialTokens: true);
+        int count = 0;
+        foreach (int id in ids)
+        {
+            stream.Feed(id);
+            count++;
+        }
+
+        string text = stream.Flush();
+        bool fits = text.TryCopyTo(destination);
+        (idsConsumed, charsWritten) = fits ? (count, text.Length) : (0, 0);
+        return fits ? OperationStatus.Done : OperationStatus.DestinationTooSmall;
+    }
+
+    /// <inheritdoc/>
+    public override StreamingDecoder CreateStreamingDecoder(bool skipSpecialTokens = true) =>
+        new PipelineDecoder(this, decoder(), skipSpecialTokens);
+
+    /// <summary>The token as the decoder sees it; false if there is no such id.</summary>
+    internal bool TryGetSpelling(int id, out ReadOnlySpan<byte> spelling)
+    {
+        if (addedSpelling.TryGetValue(id, out byte[]? bytes))
+        {
+            spelling = bytes;
+            return true;
+        }
+
+        spelling = vocabulary.BytesOf(id);
+        return vocabulary.Contains(id);
+    }
+
+    // As the reference adds them: a token the model knows keeps the model's id, another gets the next free one, whatever the
+    // file says. (In every file seen the two agree.)
+    (AddedTokenPass? Raw, AddedTokenPass? Normalized) AddTokens(List<AddedToken> tokens)
+    {
+        int next = vocabulary.Count;
+        foreach (AddedToken read in tokens)
+        {
+            if (read.Content.Length == 0)
+            {
+                continue;
+            }
+
+            if (!addedIds.TryGetValue(read.Content, out int id)
+                && !vocabulary.TryGetId(Encoding.UTF8.GetBytes(read.Content), out id))
+            {
+                id = next++;
+            }
+
+            AddedToken token = read with { Id = id };
+            addedIds[token.Content] = id;
+            added[id] = token;
+            byte[] content = Encoding.UTF8.GetBytes(token.Content);
+            addedSpelling[id] = token.Normalized && normalizer is not null ? normalizer.Run(content) : content;
+            if (token.Special)
+            {
+                specials.Add(token.Content);
+            }
+        }
+
+        VocabularySize = Math.Max(vocabulary.IdLimit, added.Count == 0 ? 0 : added.Keys.Max() + 1);
+        foreach ((int id, byte[] spelling) in addedSpelling)
+        {
+            if (specials.Contains(Encoding.UTF8.GetString(spelling)))
+            {
+                specialIds.Add(id);
+            }
+        }
+
+        return (Pass(false), Pass(true));
+
+        AddedTokenPass? Pass(bool normalized) => added.Values.Any(t => t.Normalized == normalized)
+            ? new AddedTokenPass(added.Values.Where(t => t.Normalized == normalized).Select(t => (t, addedSpelling[t.Id])))
+            : null;
+    }
+
+    void Encode(
+        ReadOnlySpan<char> text, SpecialTokens specialTokens, EncodeSettings settings, TokenSink sink, ByteBuffer? trace)
+    {
+        if (!scratches.TryTake(out BpeScratch? scratch))
+        {
+            scratch = new BpeScratch();
+        }
+
+        bool add = specialTokens.HasFlag(SpecialTokens.Add);
+        AddAll(add ? before : [], sink);
+        byte[] utf8 = ArrayPool<byte>.Shared.Rent(Encoding.UTF8.GetMaxByteCount(text.Length));
+        int length = Encoding.UTF8.GetBytes(text, utf8);
+        var run = new EncodeRun(this, specialTokens.HasFlag(SpecialTokens.Parse), settings, sink, scratch, trace);
+        run.Text(utf8, length);
+        ArrayPool<byte>.Shared.Return(utf8);
+        AddAll(add ? after : [], sink);
+        scratches.Add(scratch);
+
+        static void AddAll(int[] ids, TokenSink sink)
+        {
+            foreach (int id in ids)
+            {
+                sink.Add(id, 0);
+            }
+        }
+    }
+
+    /// <summary>One text on its way through the pipeline.</summary>
+    readonly struct EncodeRun(
+        HuggingFaceTokenizer tokenizer, bool parseSpecial, EncodeSettings settings, TokenSink sink, BpeScratch scratch,
+        ByteBuffer? trace)
+    {
+        public void Text(byte[] utf8, int length)
+        {
+            if (tokenizer.rawPass is null)
+            {
+                Normalize(utf8, 0, length, first: true);
+                return;
+            }
+
+            var splits = new List<AddedSplit>();
+            tokenizer.rawPass.Split(utf8.AsSpan(0, length), parseSpecial, splits);
+            foreach (AddedSplit split in splits)
+            {
+                if (split.Token >= 0)
+                {
+                    Token(utf8.AsSpan(split.Start, split.Length), split.Token);
+                }
+                else
+                {
+                    Normalize(utf8, split.Start, split.Length, split.Start == 0);
+                }
+            }
+        }
+
+        void Token(ReadOnlySpan<byte> text, int id)
+        {
+            trace?.Add(text);
+            sink.Add(id, text.Length);
+        }
+
+        void Normalize(byte[] utf8, int start, int length, bool first)
+        {
+            if (settings.ConsiderNormalization && tokenizer.normalizer is { } normalizer)
+            {
+                utf8 = normalizer.Run(utf8.AsSpan(start, length));
+                (start, length) = (0, utf8.Length);
+            }
+
+            if (tokenizer.normalizedPass is null)
+            {
+                PreTokenize(utf8, start, length, first);
+                return;
+            }
+
+            var splits = new List<AddedSplit>();
+            tokenizer.normalizedPass.Split(utf8.AsSpan(start, length), parseSpecial, splits);
+            foreach (AddedSplit split in splits)
+            {
+                if (split.Token >= 0)
+                {
+                    Token(utf8.AsSpan(start + split.Start, split.Length), split.Token);
+                }
+                else
+                {
+                    PreTokenize(utf8, start + split.Start, split.Length, first && split.Start == 0);
+                }
+            }
+        }
+
+        void PreTokenize(byte[] utf8, int start, int length, bool first)
+        {
+            var pieces = new Pieces();
+            pieces.Reset(utf8);
+            pieces.Add(start, start + length, first);
+            if (settings.ConsiderPreTokenization)
+            {
+                var other = new Pieces();
+                foreach (PreTokenizer step in tokenizer.preTokenizers)
+                {
+                    step.Run(pieces, other);
+                    (pieces, other) = (other, pieces);
+                }
+            }
+
+            for (int i = 0; i < pieces.List.Count; i++)
+            {
+                trace?.Add(pieces[i]);
+                tokenizer.model.Encode(pieces[i], sink, scratch);
+            }
+        }
+    }
+}
