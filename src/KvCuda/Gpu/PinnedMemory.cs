@@ -1,0 +1,36 @@
+using KvCuda.Interop;
+
+namespace KvCuda.Gpu;
+
+/// <summary>Host memory that the device copies from and to without a stop in between.</summary>
+internal sealed unsafe class PinnedMemory : IDisposable
+{
+    readonly GpuContext context;
+    bool disposed;
+
+    public PinnedMemory(GpuContext context, int bytes)
+    {
+        this.context = context;
+        Bytes = bytes;
+        using GpuContext.Scope scope = context.Enter();
+        nint address;
+        context.Cuda.Check(context.Cuda.cuMemHostAlloc(&address, (nuint)bytes, 0));
+        Pointer = (byte*)address;
+    }
+
+    public byte* Pointer { get; }
+
+    public int Bytes { get; }
+
+    public Span<byte> Span => new(Pointer, Bytes);
+
+    public void Dispose()
+    {
+        if (!disposed)
+        {
+            using GpuContext.Scope scope = context.Enter();
+            _ = context.Cuda.cuMemFreeHost((nint)Pointer);
+            disposed = true;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Runtime.CompilerServices;
+using KvCuda.Gpu;
+using KvCuda.Interop;
+
+namespace KvCuda.Kernels;
+
+/// <summary>
+/// One compiled function with one argument struct. It is usable when <see cref="KernelLibrary.Complete"/> has returned;
+/// launching allocates nothing.
+/// </summary>
+internal abstract class Kernel
+{
+    private protected Kernel(KernelSource source, int dynamicSharedBytes)
+    {
+        Source = source;
+        DynamicSharedBytes = dynamicSharedBytes;
+    }
+
+    /// <summary>What was compiled.</summary>
+    public KernelSource Source { get; }
+
+    /// <summary>A launch may ask for at most so many bytes of dynamic shared memory.</summary>
+    public int DynamicSharedBytes { get; }
+
+    /// <summary>How often it was launched, or captured into a graph.</summary>
+    public long Launches { get; protected set; }
+
+    /// <summary>The function on the device, once loaded.</summary>
+    public GpuFunction Function { get; internal set; } = null!;
+
+    [DoesNotReturn]
+    private protected void ThrowTooMuchShared(in Grid grid) => throw new ArgumentException(
+        $"{Source}: a launch of {grid} was asked for, but the kernel was loaded for at most {DynamicSharedBytes} dynamic shared bytes.");
+
+    [DoesNotReturn]
+    private protected void ThrowNotLoaded() => throw new InvalidOperationException(
+        $"{Source} is not compiled yet: call {nameof(KernelLibrary)}.{nameof(KernelLibrary.Complete)} after the last load.");
+}
+
+/// <inheritdoc cref="Kernel"/>
+internal sealed unsafe class Kernel<TArgs> : Kernel where TArgs : unmanaged
+{
+    internal Kernel(KernelSource<TArgs> source, int dynamicSharedBytes) : base(source, dynamicSharedBytes) { }
+
+    /// <summary>Queues the kernel on the stream.</summary>
+    /// <param name="stream">the stream, or a capture of it</param>
+    /// <param name="grid">blocks, threads, dynamic shared memory</param>
+    /// <param name="args">copied at once; the caller may change it afterwards</param>
+    public void Launch(GpuStream stream, in Grid grid, in TArgs args)
+    {
+        if (Function is null)
+        {
+            ThrowNotLoaded();
+        }
+        if (grid.SharedBytes > DynamicSharedBytes)
+        {
+            ThrowTooMuchShared(grid);
+        }
+        LaunchAttribute* attributes = stackalloc LaunchAttribute[3];
+        uint count = 0;
+        if (grid.Cooperative)
+        {
+            attributes[count++] = new() { Id = LaunchAttributeId.Cooperative, X = 1 };
+        }
+        if (grid.Cluster > 0)
+        {
+            attributes[count++] = new() { Id = LaunchAttributeId.ClusterDimension, X = grid.Cluster, Y = 1, Z = 1 };
+        }
+        if (grid.Programmatic)
+        {
+            attributes[count++] = new() { Id = LaunchAttributeId.ProgrammaticStreamSerialization, X = 1 };
+        }
+        var config = new LaunchConfig
+        {
+            GridX = (uint)grid.X,
+            GridY = (uint)grid.Y,
+            GridZ = (uint)grid.Z,
+            BlockX = (uint)grid.Threads,
+            BlockY = 1,
+            BlockZ = 1,
+            SharedBytes = (uint)grid.SharedBytes,
+            Stream = stream.Handle,
+            Attributes = attributes,
+            AttributeCount = count,
+        };
+        TArgs copy = args;
+        void* parameter = Unsafe.AsPointer(ref copy);
+        CudaDriver cuda = stream.Context.Cuda;
+        int result = cuda.cuLaunchKernelEx(&config, Function.Handle, &parameter, null);
+        if (result != 0)
+        {
+            throw cuda.Failure(result, $"{Source}: cuLaunchKernelEx with {grid}");
+        }
+        Launches++;
+    }
+}
