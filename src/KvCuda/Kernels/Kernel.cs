@@ -1,5 +1,4 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
 using KvCuda.Gpu;
 using KvCuda.Interop;
 
@@ -84,8 +83,8 @@ internal sealed unsafe class Kernel<TArgs> : Kernel where TArgs : unmanaged
             Attributes = attributes,
             AttributeCount = count,
         };
-        TArgs copy = args;
-        void* parameter = Unsafe.AsPointer(ref copy);
+        TArgs copy = args; // The driver reads it before the call returns.
+        void* parameter = &copy;
         CudaDriver cuda = stream.Context.Cuda;
         int result = cuda.cuLaunchKernelEx(&config, Function.Handle, &parameter, null);
         if (result != 0)
