@@ -1,6 +1,10 @@
+using System.Buffers;
+using System.Text;
 using System.Text.Json;
 using KvCuda.Text.Decoding;
+using KvCuda.Text.Patterns;
 using KvCuda.Text.Pipeline;
+using KvCuda.Text.Unicode;
 
 namespace KvCuda.Text.Files;
 
@@ -13,10 +17,34 @@ sealed class StepFactory(string path)
     public bool ByteLevel { get; private set; }
 
     /// <summary>The normaliser, or null.</summary>
-    public Normalizer? Normalizer(JsonElement step) => IsNull(step) ? null : Type(step) switch
+    public Normalizer? Normalizer(JsonElement step) => IsNull(step) ? null : Normalizer(step, 0);
+
+    Normalizer Normalizer(JsonElement step, int depth)
     {
-        string type => throw Unsupported("normalizer", type),
-    };
+        string type = Type(step);
+        switch (type)
+        {
+            case "Sequence" when depth < MaxDepth:
+                return new NormalizerSequence(
+                    [.. step.GetProperty("normalizers"u8).EnumerateArray().Select(e => Normalizer(e, depth + 1))]);
+            case "Prepend":
+                return new PrependNormalizer(Utf8(step, "prepend"));
+            case "Replace":
+                return Pattern(step, out byte[] literal) is { } pattern
+                    ? new PatternNormalizer(pattern, Utf8(step, "content"))
+                    : new ReplaceNormalizer(literal, Utf8(step, "content"));
+            case "NFC" or "NFKC" or "NFD" or "NFKD":
+                return new UnicodeNormalizer(compose: type.EndsWith('C'), compatibility: type.Contains('K'));
+            case "Lowercase":
+                return new LowercaseNormalizer();
+            case "Strip":
+                return new StripNormalizer(Flag(step, "strip_left", true), Flag(step, "strip_right", true));
+            case "ByteLevel":
+                return new SpellNormalizer();
+            default:
+                throw Unsupported("normalizer", type);
+        }
+    }
 
     /// <summary>The pre-tokenizers in order, flattened.</summary>
     public List<PreTokenizer> PreTokenizers(JsonElement step)
@@ -33,9 +61,11 @@ sealed class StepFactory(string path)
     void AddPreTokenizer(JsonElement step, List<PreTokenizer> steps, int depth)
     {
         string type = Type(step);
-        if (ByteLevel)
+        if (ByteLevel && type != "Sequence")
         {
-            throw Unsupported("pre_tokenizer", $"{type} after ByteLevel");
+            // Steps after ByteLevel see the spelled bytes, and so does the model.
+            ByteLevel = false;
+            steps.Add(new SpellBytes());
         }
 
         switch (type)
@@ -48,7 +78,7 @@ sealed class StepFactory(string path)
 
                 break;
             case "ByteLevel":
-                if (Flag(step, "add_prefix_space", false))
+                if (Flag(step, "add_prefix_space", true))
                 {
                     steps.Add(new PrefixSpace());
                 }
@@ -60,31 +90,103 @@ sealed class StepFactory(string path)
 
                 ByteLevel = true;
                 break;
+            case "Metaspace":
+                AddMetaspace(step, steps);
+                break;
             case "Split":
                 steps.Add(Split(step));
+                break;
+            case "Digits":
+                steps.Add(new CharSplitter(CharSet.Property("N")!,
+                    Flag(step, "individual_digits", false) ? SplitBehavior.Isolated : SplitBehavior.Contiguous));
+                break;
+            case "Punctuation":
+                steps.Add(new CharSplitter(CharSet.Punctuation, Behavior(step, "Isolated")));
+                break;
+            case "WhitespaceSplit":
+                steps.Add(new CharSplitter(CharSet.Space, SplitBehavior.Removed));
+                break;
+            case "Whitespace":
+                steps.Add(new PatternSplitter(new Pattern(@"\w+|[^\w\s]+"), SplitBehavior.Removed, invert: true));
                 break;
             default:
                 throw Unsupported("pre_tokenizer", type);
         }
     }
 
-    PreTokenizer Split(JsonElement step)
+    void AddMetaspace(JsonElement step, List<PreTokenizer> steps)
     {
-        string behavior = step.GetProperty("behavior"u8).GetString()!;
-        bool invert = Flag(step, "invert", false);
-        JsonElement pattern = step.GetProperty("pattern"u8);
-        if (pattern.TryGetProperty("Regex"u8, out JsonElement regex))
+        byte[] replacement = Replacement(step);
+        PrependScheme scheme = Scheme(step);
+        steps.Add(new MetaspaceRewriter(replacement, scheme));
+        if (Flag(step, "split", true))
         {
-            if (WordScanner.For(regex.GetString()!) is { } scanner
-                && (behavior, invert) is ("Isolated", _) or ("Removed", true))
-            {
-                return new ScannerSplitter(scanner);
-            }
+            steps.Add(new LiteralSplitter(replacement, SplitBehavior.MergedWithNext, invert: false));
+        }
+    }
 
-            throw Unsupported("pre_tokenizer", $"Split by the pattern {regex.GetString()}");
+    byte[] Replacement(JsonElement step)
+    {
+        byte[] replacement = step.TryGetProperty("replacement"u8, out _) ? Utf8(step, "replacement") : "▁"u8.ToArray();
+        return Rune.DecodeFromUtf8(replacement, out _, out int length) == OperationStatus.Done && length == replacement.Length
+            ? replacement : throw new ModelFormatException($"{path}: Metaspace.replacement is not one character.");
+    }
+
+    PrependScheme Scheme(JsonElement step)
+    {
+        string? name = step.TryGetProperty("prepend_scheme"u8, out JsonElement value) ? value.GetString() : null;
+        PrependScheme scheme = name switch
+        {
+            "first" => PrependScheme.First,
+            "never" => PrependScheme.Never,
+            "always" or null => PrependScheme.Always,
+            _ => throw Unsupported("Metaspace.prepend_scheme", name),
+        };
+        if (Flag(step, "add_prefix_space", true))
+        {
+            return scheme;
         }
 
-        throw Unsupported("pre_tokenizer", $"Split by the pattern {pattern.GetRawText()}");
+        return name is null or "never" ? PrependScheme.Never : throw new ModelFormatException(
+            $"{path}: Metaspace.add_prefix_space is false, but prepend_scheme is \"{name}\".");
+    }
+
+    PreTokenizer Split(JsonElement step)
+    {
+        SplitBehavior behavior = Behavior(step, null);
+        bool invert = Flag(step, "invert", false);
+        JsonElement described = step.GetProperty("pattern"u8);
+        if (described.ValueKind == JsonValueKind.Object && described.TryGetProperty("Regex"u8, out JsonElement regex)
+            && (behavior, invert) is (SplitBehavior.Isolated, _) or (SplitBehavior.Removed, true)
+            && WordScanner.For(regex.GetString()!) is { } scanner)
+        {
+            return new ScannerSplitter(scanner);
+        }
+
+        return Pattern(step, out byte[] literal) is { } pattern
+            ? new PatternSplitter(pattern, behavior, invert) : new LiteralSplitter(literal, behavior, invert);
+    }
+
+    SplitBehavior Behavior(JsonElement step, string? absent)
+    {
+        string? name = step.TryGetProperty("behavior"u8, out JsonElement value) ? value.GetString() : absent;
+        return Enum.TryParse(name, out SplitBehavior behavior) && Enum.IsDefined(behavior) && behavior.ToString() == name
+            ? behavior : throw Unsupported("pre_tokenizer", $"the behavior \"{name}\"");
+    }
+
+    /// <summary>{"Regex": ..} as a pattern, or {"String": ..} (or a bare string) as a literal.</summary>
+    Pattern? Pattern(JsonElement step, out byte[] literal)
+    {
+        JsonElement pattern = step.GetProperty("pattern"u8);
+        literal = [];
+        if (pattern.ValueKind == JsonValueKind.Object && pattern.TryGetProperty("Regex"u8, out JsonElement regex))
+        {
+            return new Pattern(regex.GetString()!);
+        }
+
+        literal = pattern.ValueKind == JsonValueKind.String
+            ? Encoding.UTF8.GetBytes(pattern.GetString()!) : Utf8(pattern, "String");
+        return literal.Length > 0 ? null : throw new ModelFormatException($"{path}: a pattern is empty.");
     }
 
     /// <summary>Ids that stand before and after a text.</summary>
@@ -165,12 +267,59 @@ sealed class StepFactory(string path)
             return () => [new SpaceStage()];
         }
 
-        return Type(step) switch
-        {
-            "ByteLevel" => () => [new ByteLevelStage()],
-            string type => throw Unsupported("decoder", type),
-        };
+        var makers = new List<Func<DecoderStage>>();
+        AddDecoder(step, makers, 0);
+        return () => makers.ConvertAll(make => make());
     }
+
+    void AddDecoder(JsonElement step, List<Func<DecoderStage>> makers, int depth)
+    {
+        string type = Type(step);
+        switch (type)
+        {
+            case "Sequence" when depth < MaxDepth:
+                foreach (JsonElement inner in step.GetProperty("decoders"u8).EnumerateArray())
+                {
+                    AddDecoder(inner, makers, depth + 1);
+                }
+
+                break;
+            case "ByteLevel":
+                makers.Add(() => new ByteLevelStage());
+                break;
+            case "ByteFallback":
+                makers.Add(() => new ByteFallbackStage());
+                break;
+            case "Fuse":
+                makers.Add(() => new FuseStage());
+                break;
+            case "Replace":
+                Pattern? pattern = Pattern(step, out byte[] literal);
+                string what = Encoding.UTF8.GetString(literal), with = step.GetProperty("content"u8).GetString()!;
+                makers.Add(pattern is null ? () => new ReplaceStage(what, with) : () => new PatternReplaceStage(pattern, with));
+                break;
+            case "Strip":
+                string content = step.GetProperty("content"u8).GetString()!;
+                int start = step.GetProperty("start"u8).GetInt32(), stop = step.GetProperty("stop"u8).GetInt32();
+                if (content.EnumerateRunes().Count() != 1 || start < 0 || stop < 0)
+                {
+                    throw new ModelFormatException($"{path}: the decoder Strip needs one character and two counts.");
+                }
+
+                makers.Add(() => new StripStage(content, start, stop));
+                break;
+            case "Metaspace":
+                string replacement = Encoding.UTF8.GetString(Replacement(step));
+                bool dropFirst = Scheme(step) != PrependScheme.Never;
+                makers.Add(() => new MetaspaceStage(replacement, dropFirst));
+                break;
+            default:
+                throw Unsupported("decoder", type);
+        }
+    }
+
+    byte[] Utf8(JsonElement step, string name) => Encoding.UTF8.GetBytes(step.GetProperty(name).GetString()
+        ?? throw new ModelFormatException($"{path}: {name} is null."));
 
     static bool IsNull(JsonElement step) => step.ValueKind is JsonValueKind.Null or JsonValueKind.Undefined;
 
