@@ -40,6 +40,7 @@ kvcuda)
     exec dotnet "$cli" "$@"
     ;;
 test)
+    bash tests/fetch-nvrtc.sh
     build KvCuda.sln
     filter=()
     [ $# -eq 0 ] || filter=(-class "*$1*")

@@ -9,7 +9,7 @@ internal abstract unsafe class NativeFunctions
 
     private protected NativeFunctions(nint library, string path)
     {
-        Library = library;
+        Handle = library;
         Path = path;
         // Only a stand-in has words of its own for what went wrong.
         NativeLibrary.TryGetExport(library, "kvcuda_host_last_error", out nint address);
@@ -17,7 +17,7 @@ internal abstract unsafe class NativeFunctions
     }
 
     /// <summary>The handle that the loader gave.</summary>
-    public nint Library { get; }
+    public nint Handle { get; }
 
     /// <summary>The name or path that was loaded.</summary>
     public string Path { get; }
@@ -29,7 +29,7 @@ internal abstract unsafe class NativeFunctions
     protected string LastError() => lastError == null ? "" : Marshal.PtrToStringUTF8((nint)lastError()) ?? "";
 
     /// <summary>The address of a function that must be there.</summary>
-    protected nint Export(string name) => NativeLibrary.TryGetExport(Library, name, out nint address)
+    protected nint Export(string name) => NativeLibrary.TryGetExport(Handle, name, out nint address)
         ? address
         : throw new DeviceException($"{Path} has no function {name}: KvCuda needs a driver and NVRTC of CUDA 12 or later.");
 }

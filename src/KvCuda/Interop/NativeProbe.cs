@@ -9,7 +9,7 @@ internal readonly record struct ProbeAttempt(string Path, string? Error);
 
 /// <summary>
 /// Looks for a native library under several names and remembers every attempt, so that "not found" can say where it
-/// looked. Nothing is loaded before <see cref="Driver"/>, <see cref="Nvrtc"/> or <see cref="HostRunner"/> is called.
+/// looked. Nothing is loaded before <see cref="Driver"/>, <see cref="Nvrtc"/> or <see cref="Library"/> is called.
 /// </summary>
 internal sealed class NativeProbe
 {
@@ -31,7 +31,7 @@ internal sealed class NativeProbe
     public string What { get; }
 
     /// <summary>The loader's handle; 0 if nothing was found.</summary>
-    public nint Library { get; private set; }
+    public nint Handle { get; private set; }
 
     /// <summary>What was loaded.</summary>
     public string? Path { get; private set; }
@@ -49,8 +49,8 @@ internal sealed class NativeProbe
     /// <param name="driverVersion">as cuDriverGetVersion gives it (12040): a compiler of a later major version is tried last</param>
     public static NativeProbe Nvrtc(int driverVersion) => new("NVRTC", NvrtcPaths.Candidates(driverVersion / 1000));
 
-    /// <summary>A library that stands in for driver and compiler.</summary>
-    public static NativeProbe HostRunner(string path) => new("the host runner", [path]);
+    /// <summary>One library at a known place: a stand-in for driver and compiler, say.</summary>
+    public static NativeProbe Library(string what, string path) => new(what, [path]);
 
     /// <summary>The error that says what was tried and what to do.</summary>
     public DeviceException NotFound(string advice)
@@ -70,7 +70,7 @@ internal sealed class NativeProbe
         try
         {
             PreloadBuiltins(candidate);
-            Library = NativeLibrary.Load(candidate);
+            Handle = NativeLibrary.Load(candidate);
             Path = candidate;
             attempts.Add(new(candidate, null));
             return true;

@@ -11,4 +11,39 @@ internal readonly record struct KernelBudget(int Registers, int SharedBytes = 0,
 {
     /// <summary>Machine instructions that the code must contain, as the disassembler prints them: "HMMA", "LDGSTS".</summary>
     public IReadOnlyList<string> Instructions { get; init; } = [];
+
+    /// <summary>What breaks this budget, in sentences; nothing if the code keeps it.</summary>
+    /// <param name="usage">what the assembler says</param>
+    /// <param name="architecture">"sm_80" or "sm_90a"</param>
+    /// <param name="assembly">the machine code as text, if there is a disassembler</param>
+    public IEnumerable<string> Violations(KernelUsage usage, string architecture, string? assembly)
+    {
+        if (usage.SpillBytes > 0)
+        {
+            yield return $"spills {usage.SpillBytes} bytes of registers";
+        }
+        if (usage.Registers > Registers)
+        {
+            yield return $"uses {usage.Registers} registers; its budget is {Registers}";
+        }
+        if (usage.SharedBytes > SharedBytes)
+        {
+            yield return $"uses {usage.SharedBytes} bytes of static shared memory; its budget is {SharedBytes}";
+        }
+        int most = SharedBytesPerBlock(architecture);
+        if (usage.SharedBytes + DynamicSharedBytes > most)
+        {
+            yield return $"may ask for {usage.SharedBytes + DynamicSharedBytes} bytes of shared memory; a block has {most}";
+        }
+        foreach (string instruction in Instructions)
+        {
+            if (assembly?.Contains(instruction, StringComparison.Ordinal) == false)
+            {
+                yield return $"has no {instruction} instruction";
+            }
+        }
+    }
+
+    /// <summary>The most shared memory of one block (CUDA programming guide, technical specifications per compute capability).</summary>
+    public static int SharedBytesPerBlock(string architecture) => architecture.StartsWith("sm_9", StringComparison.Ordinal) ? 227 << 10 : 163 << 10;
 }
