@@ -11,6 +11,7 @@ help() {
 ./build.sh kvcuda ARGS     build, then any kvcuda command: `./build.sh kvcuda --help`
 ./build.sh test [FILTER]   build everything and run every test (or the test classes whose name contains FILTER)
 ./build.sh pack            the NuGet package, proven by a fresh project that uses it
+./build.sh budgets         what every kernel may cost and what it costs: registers, spills, shared memory
 ./build.sh bench [ARGS]    microbenchmarks (BenchmarkDotNet): `./build.sh bench --list flat`
 TXT
 }
@@ -62,6 +63,12 @@ pack)
 bench)
     build bench/KvCuda.Bench
     exec dotnet bench/KvCuda.Bench/bin/Release/net10.0/KvCuda.Bench.dll "$@"
+    ;;
+budgets)
+    bash tests/fetch-nvrtc.sh
+    build src/KvCuda.Cli
+    [ -n "${KVCUDA_NVRTC:-}" ] || [ ! -e .tools/nvrtc/libnvrtc.so.12 ] || export KVCUDA_NVRTC=$PWD/.tools/nvrtc/libnvrtc.so.12
+    exec dotnet "$cli" doctor --kernels
     ;;
 help | --help | -h) help ;;
 *)

@@ -115,6 +115,17 @@ internal sealed unsafe class CudaDriver : NativeFunctions
         cuGraphDestroy = (delegate* unmanaged<nint, int>)Export("cuGraphDestroy");
     }
 
+    /// <summary>The CUDA version that the driver speaks: 12040 for 12.4. Needs no initialisation.</summary>
+    public int Version()
+    {
+        int version;
+        Check(cuDriverGetVersion(&version));
+        return version;
+    }
+
+    /// <summary>Must come before everything else; again is harmless.</summary>
+    public void Initialise() => Check(cuInit(0));
+
     /// <summary>Throws unless the call succeeded.</summary>
     /// <param name="result">what the call returned</param>
     /// <param name="call">the call's text, which the compiler fills in</param>

@@ -21,9 +21,14 @@ internal static class NvrtcPaths
         {
             yield return "libnvrtc.so";
         }
-        foreach (string folder in Folders(windows).Where(Directory.Exists))
+        foreach (string folder in Folders(windows))
         {
-            string[] files = Directory.GetFiles(folder, windows ? "nvrtc64_*_0.dll" : "libnvrtc.so*");
+            string[] files = Directory.Exists(folder) ? Directory.GetFiles(folder, windows ? "nvrtc64_*_0.dll" : "libnvrtc.so*") : [];
+            if (files.Length == 0)
+            {
+                // Not there, but a report should say that it was looked at.
+                yield return Path.Combine(folder, windows ? $"nvrtc64_{majors[0]}0_0.dll" : $"libnvrtc.so.{majors[0]}");
+            }
             foreach (int major in majors)
             {
                 string mark = windows ? $"nvrtc64_{major}" : $"libnvrtc.so.{major}";
