@@ -50,9 +50,9 @@ sealed class BpeModel
         {
             bmp = new int[0x10000];
             Array.Fill(bmp, -1);
-            for (int id = 0; id < vocabulary.IdLimit; id++)
+            for (int i = 0; i < vocabulary.Count; i++)
             {
-                AddCharacter(vocabulary.BytesOf(id), id);
+                AddCharacter(vocabulary.TokenAt(i, out int id), id);
             }
 
             joinedToMetaspace = FindJoints();
@@ -309,8 +309,8 @@ sealed class BpeModel
         }
     }
 
-    // Which characters stand directly before a ▁ in something a merge makes. Unknown and byte tokens are not spelled as the
-    // text they stand for; a model that merges those is not cut at all.
+    // Which characters stand directly before a ▁ in a token. Unknown and byte tokens are not spelled as the text they stand
+    // for; a model that merges those is not cut at all.
     HashSet<int>? FindJoints()
     {
         if (bmp[Metaspace] < 0)
@@ -318,16 +318,24 @@ sealed class BpeModel
             return null;
         }
 
-        var joints = new HashSet<int>();
-        var opaque = new HashSet<int>(byteTokens) { unknown };
-        foreach ((int left, int right, _, int merged) in merges.All())
+        var opaque = new bool[vocabulary.IdLimit];
+        foreach (int id in (ReadOnlySpan<int>)[.. byteTokens, unknown])
         {
-            if (opaque.Contains(left) || opaque.Contains(right))
+            if (id >= 0)
             {
-                return null;
+                opaque[id] = true;
             }
+        }
 
-            ReadOnlySpan<byte> token = vocabulary.BytesOf(merged);
+        if (merges.Any(opaque))
+        {
+            return null;
+        }
+
+        var joints = new HashSet<int>();
+        for (int i = 0; i < vocabulary.Count; i++)
+        {
+            ReadOnlySpan<byte> token = vocabulary.TokenAt(i, out _);
             for (int at = 1; at < token.Length; at++)
             {
                 int found = token[at..].IndexOf("▁"u8);

@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Runtime.CompilerServices;
 
 namespace KvCuda.Text.Bpe;
 
@@ -25,6 +26,7 @@ sealed class MergeTable
     public int Count { get; private set; }
 
     /// <summary>Adds a merge; of a repeated pair the last rank counts.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Set(int left, int right, int rank, int merged)
     {
         ulong pair = Pack(left, right);
@@ -34,6 +36,7 @@ sealed class MergeTable
     }
 
     /// <summary>The merge of two symbols; a rank of -1 if there is none.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public int Rank(int left, int right, out int merged)
     {
         ref Slot slot = ref Find(Pack(left, right));
@@ -41,20 +44,24 @@ sealed class MergeTable
         return slot.Pair == 0 ? -1 : slot.Rank;
     }
 
-    /// <summary>Every merge: its pair, its rank and what it makes.</summary>
-    public IEnumerable<(int Left, int Right, int Rank, int Merged)> All()
+    /// <summary>Whether any merge joins one of these ids.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public bool Any(ReadOnlySpan<bool> ids)
     {
-        foreach (Slot slot in slots)
+        foreach (ref Slot slot in slots.AsSpan())
         {
-            if (slot.Pair != 0)
+            if (slot.Pair != 0 && (ids[(int)((slot.Pair - 1) >> 32)] || ids[(int)(uint)(slot.Pair - 1)]))
             {
-                yield return ((int)((slot.Pair - 1) >> 32), (int)(slot.Pair - 1), slot.Rank, slot.Merged);
+                return true;
             }
         }
+
+        return false;
     }
 
     static ulong Pack(int left, int right) => (((ulong)(uint)left << 32) | (uint)right) + 1;
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     ref Slot Find(ulong pair)
     {
         ulong hash = pair * 0x9E3779B97F4A7C15;

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Text;
 using System.Text.Json;
 using KvCuda.Text.Bpe;
 
@@ -12,55 +14,69 @@ sealed class BpeFile
 
     public BpeOptions Options { get; private set; }
 
-    /// <summary>Reads the object at which <paramref name="reader"/> stands.</summary>
-    public static BpeFile Read(ref Utf8JsonReader reader, string path)
+    /// <summary>Reads the object at which <paramref name="cursor"/> stands.</summary>
+    public static BpeFile Read(ref JsonCursor cursor, string path)
     {
-        if (reader.TokenType != JsonTokenType.StartObject)
-        {
-            throw new ModelFormatException($"{path}: model is not an object.");
-        }
-
         var file = new BpeFile();
         string? type = null, unknown = null;
         bool ignoreMerges = false, fuse = false, fallback = false, hasVocabulary = false, hasMerges = false;
-        Utf8JsonReader merges = default;
-        while (TokenizerFile.Read(ref reader) == JsonTokenType.PropertyName)
+        ReadOnlySpan<byte> waiting = default;
+        byte[] scratch = [];
+        cursor.Take('{');
+        for (bool first = true; cursor.Next(ref first, '}');)
         {
-            string name = reader.GetString()!;
-            TokenizerFile.Read(ref reader);
+            string name = Encoding.UTF8.GetString(cursor.String(ref scratch));
+            cursor.Take(':');
             switch (name)
             {
                 case "type":
-                    type = reader.GetString();
+                    type = cursor.Element().GetString();
                     break;
-                case "vocab":
-                    file.ReadVocabulary(ref reader, path);
+                case "vocab" when type is "BPE" or null && cursor.Peek() == '{':
+                    file.ReadVocabulary(ref cursor, path);
                     hasVocabulary = true;
                     break;
                 case "merges":
                     hasMerges = true;
-                    merges = reader; // read once the vocabulary is there, whichever comes first
-                    reader.Skip();
+                    if (hasVocabulary)
+                    {
+                        file.ReadMerges(ref cursor, path);
+                    }
+                    else
+                    {
+                        waiting = cursor.Value(); // merges are made of ids: they wait for the vocabulary
+                    }
+
                     break;
                 case "unk_token":
-                    unknown = reader.GetString();
+                    unknown = cursor.Element().GetString();
                     break;
                 case "ignore_merges":
-                    ignoreMerges = reader.TokenType != JsonTokenType.Null && reader.GetBoolean();
+                    ignoreMerges = Flag(cursor.Element());
                     break;
                 case "fuse_unk":
-                    fuse = reader.TokenType != JsonTokenType.Null && reader.GetBoolean();
+                    fuse = Flag(cursor.Element());
                     break;
                 case "byte_fallback":
-                    fallback = reader.TokenType != JsonTokenType.Null && reader.GetBoolean();
+                    fallback = Flag(cursor.Element());
                     break;
-                case "dropout" when reader.TokenType != JsonTokenType.Null && reader.GetDouble() != 0:
-                    throw new UnsupportedModelException($"{path}: model.dropout is for training; set it to null.");
-                case "continuing_subword_prefix" or "end_of_word_suffix"
-                    when reader.TokenType != JsonTokenType.Null && reader.GetString() != "":
-                    throw new UnsupportedModelException($"{path}: model.{name} \"{reader.GetString()}\" is not supported.");
+                case "dropout":
+                    if (cursor.Element() is { ValueKind: not JsonValueKind.Null } dropout && dropout.GetDouble() != 0)
+                    {
+                        throw new UnsupportedModelException($"{path}: model.dropout is for training; set it to null.");
+                    }
+
+                    break;
+                case "continuing_subword_prefix" or "end_of_word_suffix":
+                    string? affix = cursor.Element().GetString();
+                    if (!string.IsNullOrEmpty(affix))
+                    {
+                        throw new UnsupportedModelException($"{path}: model.{name} \"{affix}\" is not supported.");
+                    }
+
+                    break;
                 default:
-                    reader.Skip();
+                    cursor.Value();
                     break;
             }
         }
@@ -77,24 +93,29 @@ sealed class BpeFile
         }
 
         file.Vocabulary.Freeze();
-        file.ReadMerges(ref merges, path);
-        file.Options = new BpeOptions(ignoreMerges, fuse, fallback, unknown);
-        return file;
-    }
-
-    void ReadVocabulary(ref Utf8JsonReader reader, string path)
-    {
-        if (reader.TokenType != JsonTokenType.StartObject)
+        if (!waiting.IsEmpty)
         {
-            throw new ModelFormatException($"{path}: vocab is not an object.");
+            var later = new JsonCursor(waiting);
+            file.ReadMerges(ref later, path);
         }
 
+        file.Options = new BpeOptions(ignoreMerges, fuse, fallback, unknown);
+        return file;
+
+        static bool Flag(JsonElement value) => value.ValueKind != JsonValueKind.Null && value.GetBoolean();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    void ReadVocabulary(ref JsonCursor cursor, string path)
+    {
         byte[] scratch = [];
-        while (TokenizerFile.Read(ref reader) == JsonTokenType.PropertyName)
+        cursor.Take('{');
+        for (bool first = true; cursor.Next(ref first, '}');)
         {
-            ReadOnlySpan<byte> token = Unescaped(ref reader, ref scratch);
-            TokenizerFile.Read(ref reader);
-            if (!reader.TryGetInt32(out int id) || id < 0 || id >= Vocabulary.MaxId)
+            ReadOnlySpan<byte> token = cursor.String(ref scratch);
+            cursor.Take(':');
+            int id = cursor.Number();
+            if ((uint)id >= Vocabulary.MaxId)
             {
                 throw new ModelFormatException(
                     $"{path}: a token of vocab has an id that is not a number from 0 to {Vocabulary.MaxId - 1}.");
@@ -104,39 +125,26 @@ sealed class BpeFile
         }
     }
 
-    void ReadMerges(ref Utf8JsonReader reader, string path)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    void ReadMerges(ref JsonCursor cursor, string path)
     {
-        if (reader.TokenType != JsonTokenType.StartArray)
-        {
-            throw new ModelFormatException($"{path}: merges is not a list.");
-        }
-
-        // Counted first, so that the table is made once and to measure.
-        int count = 0;
-        Utf8JsonReader counter = reader;
-        while (TokenizerFile.Read(ref counter) != JsonTokenType.EndArray)
-        {
-            counter.Skip();
-            count++;
-        }
-
-        Merges = new MergeTable(count);
+        var list = new List<(int Left, int Right, int Merged)>(Vocabulary.Count);
         byte[] scratch = [], leftScratch = [], joined = new byte[256];
-        int rank = 0;
-        while (TokenizerFile.Read(ref reader) != JsonTokenType.EndArray)
+        int guess = 0;
+        cursor.Take('[');
+        for (bool first = true; cursor.Next(ref first, ']');)
         {
             ReadOnlySpan<byte> left, right;
-            if (reader.TokenType == JsonTokenType.StartArray)
+            if (cursor.TryTake('['))
             {
-                TokenizerFile.Read(ref reader);
-                left = Unescaped(ref reader, ref leftScratch);
-                TokenizerFile.Read(ref reader);
-                right = Unescaped(ref reader, ref scratch);
-                TokenizerFile.Expect(ref reader, JsonTokenType.EndArray, path, $"the end of merge {rank}");
+                left = cursor.String(ref leftScratch);
+                cursor.Take(',');
+                right = cursor.String(ref scratch);
+                cursor.Take(']');
             }
             else
             {
-                ReadOnlySpan<byte> pair = Unescaped(ref reader, ref scratch);
+                ReadOnlySpan<byte> pair = cursor.String(ref scratch);
                 if (pair.StartsWith("#version"u8))
                 {
                     continue;
@@ -145,7 +153,7 @@ sealed class BpeFile
                 int space = pair.IndexOf((byte)' ');
                 if (space < 0 || pair[(space + 1)..].Contains((byte)' '))
                 {
-                    throw new ModelFormatException($"{path}: merge {rank} is not two tokens with a space between them.");
+                    throw new ModelFormatException($"{path}: merge {list.Count} is not two tokens with a space between them.");
                 }
 
                 left = pair[..space];
@@ -160,34 +168,20 @@ sealed class BpeFile
             left.CopyTo(joined);
             right.CopyTo(joined.AsSpan(left.Length));
             if (!Vocabulary.TryGetId(left, out int leftId) || !Vocabulary.TryGetId(right, out int rightId)
-                || !Vocabulary.TryGetId(joined.AsSpan(0, left.Length + right.Length), out int merged))
+                || !Vocabulary.TryGetId(joined.AsSpan(0, left.Length + right.Length), ref guess, out int merged))
             {
                 throw new ModelFormatException(
-                    $"{path}: merge {rank} joins or makes a token that is not in vocab: "
-                    + $"\"{System.Text.Encoding.UTF8.GetString(left)}\" \"{System.Text.Encoding.UTF8.GetString(right)}\".");
+                    $"{path}: merge {list.Count} joins or makes a token that is not in vocab: "
+                    + $"\"{Encoding.UTF8.GetString(left)}\" \"{Encoding.UTF8.GetString(right)}\".");
             }
 
-            Merges.Set(leftId, rightId, rank++, merged);
+            list.Add((leftId, rightId, merged));
         }
-    }
 
-    static ReadOnlySpan<byte> Unescaped(scoped ref Utf8JsonReader reader, scoped ref byte[] scratch)
-    {
-        if (reader.TokenType is not (JsonTokenType.String or JsonTokenType.PropertyName))
+        Merges = new MergeTable(list.Count);
+        for (int rank = 0; rank < list.Count; rank++)
         {
-            throw new JsonException($"a {reader.TokenType} where a string is expected");
+            Merges.Set(list[rank].Left, list[rank].Right, rank, list[rank].Merged);
         }
-
-        if (!reader.ValueIsEscaped)
-        {
-            return reader.ValueSpan;
-        }
-
-        if (scratch.Length < reader.ValueSpan.Length)
-        {
-            scratch = new byte[reader.ValueSpan.Length * 2];
-        }
-
-        return scratch.AsSpan(0, reader.CopyString(scratch));
     }
 }

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using System.Text.Unicode;
 using KvCuda.Text.Bpe;
 using KvCuda.Text.Pipeline;
 
@@ -37,7 +38,8 @@ sealed class TokenizerFile
         {
             return ParseCore(json.StartsWith("\uFEFF"u8) ? json[3..] : json, path);
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or OverflowException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or OverflowException
+            or KeyNotFoundException)
         {
             throw new ModelFormatException($"{path}: not a tokenizer file: {e.Message}", e);
         }
@@ -45,32 +47,49 @@ sealed class TokenizerFile
 
     static TokenizerFile ParseCore(ReadOnlySpan<byte> json, string path)
     {
-        var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = 64 });
+        if (!Utf8.IsValid(json))
+        {
+            throw new ModelFormatException($"{path}: not UTF-8.");
+        }
+
+        var cursor = new JsonCursor(json);
         var steps = new Dictionary<string, JsonElement>(StringComparer.Ordinal);
         List<AddedToken> added = [];
         BpeFile? model = null;
-        Expect(ref reader, JsonTokenType.StartObject, path, "the file");
-        while (Read(ref reader) == JsonTokenType.PropertyName)
+        byte[] scratch = [];
+        cursor.Take('{');
+        for (bool first = true; cursor.Next(ref first, '}');)
         {
-            string name = reader.GetString()!;
-            Read(ref reader);
+            string name = Encoding.UTF8.GetString(cursor.String(ref scratch));
+            cursor.Take(':');
             switch (name)
             {
-                case "version" when reader.TokenType != JsonTokenType.Null && reader.GetString() != "1.0":
-                    throw new UnsupportedModelException($"{path}: version \"{reader.GetString()}\"; KvCuda reads \"1.0\".");
-                case "added_tokens" when reader.TokenType != JsonTokenType.Null:
-                    added = ReadAddedTokens(ref reader, path);
+                case "version":
+                    string? version = cursor.Element().GetString();
+                    if (version is not (null or "1.0"))
+                    {
+                        throw new UnsupportedModelException($"{path}: version \"{version}\"; KvCuda reads \"1.0\".");
+                    }
+
+                    break;
+                case "added_tokens":
+                    added = ReadAddedTokens(cursor.Element(), path);
                     break;
                 case "normalizer" or "pre_tokenizer" or "post_processor" or "decoder":
-                    steps[name] = JsonElement.ParseValue(ref reader);
+                    steps[name] = cursor.Element();
                     break;
                 case "model":
-                    model = BpeFile.Read(ref reader, path);
+                    model = BpeFile.Read(ref cursor, path);
                     break;
                 default:
-                    reader.Skip();
+                    cursor.Value();
                     break;
             }
+        }
+
+        if (cursor.Peek() != 0)
+        {
+            throw cursor.Malformed("something follows the end");
         }
 
         if (model is null)
@@ -91,17 +110,16 @@ sealed class TokenizerFile
         };
     }
 
-    static List<AddedToken> ReadAddedTokens(ref Utf8JsonReader reader, string path)
+    static List<AddedToken> ReadAddedTokens(JsonElement list, string path)
     {
         var tokens = new List<AddedToken>();
-        if (reader.TokenType != JsonTokenType.StartArray)
+        if (list.ValueKind == JsonValueKind.Null)
         {
-            throw new ModelFormatException($"{path}: added_tokens is not a list.");
+            return tokens;
         }
 
-        while (Read(ref reader) != JsonTokenType.EndArray)
+        foreach (JsonElement e in list.EnumerateArray())
         {
-            JsonElement e = JsonElement.ParseValue(ref reader);
             int id = e.GetProperty("id"u8).GetInt32();
             string content = e.GetProperty("content"u8).GetString() ?? "";
             if (id is < 0 or >= Vocabulary.MaxId || content.Length > MaxAddedTokenChars || tokens.Count == MaxAddedTokens)
@@ -117,16 +135,5 @@ sealed class TokenizerFile
         return tokens;
 
         static bool Flag(JsonElement e, string name) => e.TryGetProperty(name, out JsonElement value) && value.GetBoolean();
-    }
-
-    internal static JsonTokenType Read(ref Utf8JsonReader reader) =>
-        reader.Read() ? reader.TokenType : throw new JsonException("it ends too early");
-
-    internal static void Expect(ref Utf8JsonReader reader, JsonTokenType type, string path, string what)
-    {
-        if (Read(ref reader) != type)
-        {
-            throw new ModelFormatException($"{path}: {what} is a {reader.TokenType}, expected a {type}.");
-        }
     }
 }
