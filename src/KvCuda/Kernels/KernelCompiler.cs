@@ -15,8 +15,8 @@ internal sealed record CompiledKernel(byte[] Cubin, string Log, bool FromCache)
 }
 
 /// <summary>
-/// Source and baked constants to machine code of one architecture. The contract of the argument struct is appended to
-/// every source, so nothing compiles whose arguments differ from C#'s. Safe to use from several threads at once.
+/// Source and baked constants to machine code of one architecture. The contracts of the argument struct and
+/// of the page layout are appended to every source, so nothing compiles that computes with other bytes than C#. Safe to use from several threads at once.
 /// </summary>
 internal sealed class KernelCompiler
 {
@@ -47,8 +47,9 @@ internal sealed class KernelCompiler
     /// <exception cref="DeviceException">The source is wrong; the message has the compiler's lines.</exception>
     public CompiledKernel Compile(KernelSource source)
     {
-        string program = files.Text(source.Path) + source.Contract;
         IReadOnlyList<(string Name, string Text)> headers = files.Headers(source.Path);
+        string program = files.Text(source.Path) + source.Contract +
+            (headers.Any(h => h.Name == KvLayoutContract.Header) ? KvLayoutContract.Text : "");
         string[] options =
         [
             $"--gpu-architecture={Architecture}", "--std=c++17", "-default-device", "--ptxas-options=-v",
