@@ -66,6 +66,29 @@ internal sealed unsafe class GpuContext : IDisposable
         return new(this, outer);
     }
 
+    /// <summary>
+    /// The first failure of queued work. What the device computes after it means nothing, so whoever sees it set stops.
+    /// </summary>
+    public DeviceException? Lost { get; private set; }
+
+    /// <summary>Throws unless a call that queues or awaits work succeeded, and remembers the first failure.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public void Check(int result, [CallerArgumentExpression(nameof(result))] string call = "")
+    {
+        if (result != 0)
+        {
+            throw Fail(result, call);
+        }
+    }
+
+    /// <summary>Remembers a failure of queued work.</summary>
+    public DeviceException Fail(int result, string call)
+    {
+        DeviceException failure = Cuda.Failure(result, call);
+        Lost ??= failure;
+        return failure;
+    }
+
     /// <summary>Bytes of device memory that are free now, and in all.</summary>
     public (long Free, long Total) Memory()
     {

@@ -25,16 +25,16 @@ internal sealed unsafe class GpuEvent : IDisposable
     CudaDriver Cuda => context.Cuda;
 
     /// <summary>Marks the end of what the stream holds now.</summary>
-    public void Record(GpuStream stream) => Cuda.Check(Cuda.cuEventRecord(Handle, stream.Handle));
+    public void Record(GpuStream stream) => context.Check(Cuda.cuEventRecord(Handle, stream.Handle));
 
     /// <summary>Waits until the mark is reached.</summary>
-    public void Synchronize() => Cuda.Check(Cuda.cuEventSynchronize(Handle));
+    public void Synchronize() => context.Check(Cuda.cuEventSynchronize(Handle));
 
     /// <summary>Microseconds between two reached marks that were made with timing.</summary>
     public double MicrosecondsSince(GpuEvent start)
     {
         float milliseconds;
-        Cuda.Check(Cuda.cuEventElapsedTime(&milliseconds, start.Handle, Handle));
+        context.Check(Cuda.cuEventElapsedTime(&milliseconds, start.Handle, Handle));
         return milliseconds * 1e3;
     }
 

@@ -22,12 +22,12 @@ internal sealed unsafe class GpuGraph : IDisposable
         nint handle;
         int result = cuda.cuGraphInstantiateWithFlags(&handle, captured, 0);
         _ = cuda.cuGraphDestroy(captured);
-        cuda.Check(result, "cuGraphInstantiateWithFlags(&handle, captured, 0)");
+        context.Check(result, "cuGraphInstantiateWithFlags(&handle, captured, 0)");
         return new(context, handle);
     }
 
     /// <summary>Queues all of it.</summary>
-    public void Launch(GpuStream stream) => context.Cuda.Check(context.Cuda.cuGraphLaunch(handle, stream.Handle));
+    public void Launch(GpuStream stream) => context.Check(context.Cuda.cuGraphLaunch(handle, stream.Handle));
 
     public void Dispose()
     {

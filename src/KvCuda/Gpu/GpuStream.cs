@@ -41,33 +41,33 @@ internal sealed unsafe class GpuStream : IDisposable
     public void Synchronize()
     {
         using GpuContext.Scope scope = Context.Enter();
-        Cuda.Check(Cuda.cuStreamSynchronize(Handle));
+        Context.Check(Cuda.cuStreamSynchronize(Handle));
     }
 
     /// <summary>Queues host to device. The host's bytes must stay until the copy has run, unless they are pageable.</summary>
     public void CopyToDevice(nint destination, void* source, long bytes) =>
-        Cuda.Check(Cuda.cuMemcpyHtoDAsync(destination, source, (nuint)bytes, Handle));
+        Context.Check(Cuda.cuMemcpyHtoDAsync(destination, source, (nuint)bytes, Handle));
 
     /// <summary>Queues device to host.</summary>
     public void CopyToHost(void* destination, nint source, long bytes) =>
-        Cuda.Check(Cuda.cuMemcpyDtoHAsync(destination, source, (nuint)bytes, Handle));
+        Context.Check(Cuda.cuMemcpyDtoHAsync(destination, source, (nuint)bytes, Handle));
 
     /// <summary>Queues device to device.</summary>
     public void Copy(nint destination, nint source, long bytes) =>
-        Cuda.Check(Cuda.cuMemcpyDtoDAsync(destination, source, (nuint)bytes, Handle));
+        Context.Check(Cuda.cuMemcpyDtoDAsync(destination, source, (nuint)bytes, Handle));
 
     /// <summary>Queues a fill with one byte.</summary>
     public void Fill(nint destination, byte value, long bytes) =>
-        Cuda.Check(Cuda.cuMemsetD8Async(destination, value, (nuint)bytes, Handle));
+        Context.Check(Cuda.cuMemsetD8Async(destination, value, (nuint)bytes, Handle));
 
     /// <summary>From here on work is recorded instead of run, until <see cref="EndCapture"/>.</summary>
-    public void BeginCapture() => Cuda.Check(Cuda.cuStreamBeginCapture(Handle, ThreadLocalCapture));
+    public void BeginCapture() => Context.Check(Cuda.cuStreamBeginCapture(Handle, ThreadLocalCapture));
 
     /// <summary>The graph of the work since <see cref="BeginCapture"/>, with all arguments as they were then.</summary>
     public GpuGraph EndCapture()
     {
         nint graph;
-        Cuda.Check(Cuda.cuStreamEndCapture(Handle, &graph));
+        Context.Check(Cuda.cuStreamEndCapture(Handle, &graph));
         return GpuGraph.Instantiate(Context, graph);
     }
 
@@ -82,7 +82,7 @@ internal sealed unsafe class GpuStream : IDisposable
     }
 
     /// <summary>Later work on this stream waits for the event.</summary>
-    public void Wait(GpuEvent marker) => Cuda.Check(Cuda.cuStreamWaitEvent(Handle, marker.Handle, 0));
+    public void Wait(GpuEvent marker) => Context.Check(Cuda.cuStreamWaitEvent(Handle, marker.Handle, 0));
 
     public void Dispose()
     {

@@ -22,8 +22,8 @@ internal abstract class Kernel
     /// <summary>A launch may ask for at most so many bytes of dynamic shared memory.</summary>
     public int DynamicSharedBytes { get; }
 
-    /// <summary>How often it was launched, or captured into a graph.</summary>
-    public long Launches { get; protected set; }
+    /// <summary>How often it ran, as far as the host knows. Replayed graphs add what they hold.</summary>
+    public long Launches { get; set; }
 
     /// <summary>The function on the device, once loaded.</summary>
     public GpuFunction Function { get; internal set; } = null!;
@@ -89,7 +89,7 @@ internal sealed unsafe class Kernel<TArgs> : Kernel where TArgs : unmanaged
         int result = cuda.cuLaunchKernelEx(&config, Function.Handle, &parameter, null);
         if (result != 0)
         {
-            throw cuda.Failure(result, $"{Source}: cuLaunchKernelEx with {grid}");
+            throw stream.Context.Fail(result, $"{Source}: cuLaunchKernelEx with {grid}");
         }
         Launches++;
     }
