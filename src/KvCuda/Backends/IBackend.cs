@@ -46,6 +46,26 @@ internal interface IBackend : IDisposable
     /// <summary>Waits for everything queued.</summary>
     void Synchronize();
 
+    // --- recording: a pass whose shapes repeat is queued by one call ---
+
+    /// <summary>
+    /// Queues the pass that was recorded under the key again. Shapes and addresses are those of the recording; what lies at
+    /// the addresses is read anew. False if there is none; then the pass is walked between
+    /// <see cref="BeginRecording"/> and <see cref="EndRecording"/>. Never true on a backend where recording has no use.
+    /// </summary>
+    /// <param name="key">stands for everything that decides which verbs run on which shapes and addresses</param>
+    bool Replay(int key) => false;
+
+    /// <summary>
+    /// The verbs up to <see cref="EndRecording"/> are one pass and may be kept under the key. They run once, at the latest
+    /// then. No memory is made, freed, written or read in between, and no number that the host passes to a verb differs
+    /// between passes of one key.
+    /// </summary>
+    void BeginRecording(int key) { }
+
+    /// <summary>Ends what <see cref="BeginRecording"/> began.</summary>
+    void EndRecording() { }
+
     // --- tokens to vectors ---
 
     /// <summary>x[r,:] = table[index[r],:].</summary>
