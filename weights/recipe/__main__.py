@@ -3,7 +3,7 @@
     demo                          train weights/demo
     study [NAME ...]              train and measure the configurations named, or all; start it twice to use two cores
     table                         print the table of what is measured so far; write study.json and study.svg
-    keep NAME FOLDER              copy a model of the study to weights/FOLDER, with its expected.json
+    keep NAME                     copy a model of the study into weights/, with its expected.json
     reference FOLDER ...          (re)write expected.json of model folders
     sample FOLDER TEXT            a hundred tokens, at temperature 0.8
 """
@@ -40,7 +40,7 @@ def demo(arguments):
 def study_all(arguments):
     tokens = corpus.Corpus.prepare(WORK, arguments.datasets)
     for name in arguments.names or study.names():
-        result = study.run(name, tokens, WORK / "study", arguments.tokens or study.TOKENS, arguments.seed)
+        result = study.run(name, tokens, WORK / "study" / f"seed-{arguments.seed}", arguments.tokens or study.TOKENS, arguments.seed)
         if result is not None:
             print(f"{name}: perplexity {result['perplexity']:.2f}, {result['training_seconds']} s", flush=True)
 
@@ -48,14 +48,16 @@ def study_all(arguments):
 def table(arguments):
     results = study.results(WORK / "study")
     write_json(WEIGHTS / "study.json", results)
-    (WEIGHTS / "study.svg").write_text(picture.draw(results))
+    (WEIGHTS / "study.svg").write_text(picture.draw([
+        {**runs[0], "perplexity": sum(run["perplexity"] for run in runs) / len(runs)} for _, runs in study.by_name(results)]))
     print(study.table(results))
 
 
 def keep(arguments):
-    name, folder = arguments.name, WEIGHTS / arguments.folder
-    shutil.copytree(WORK / "study" / study.file_name(name), folder, dirs_exist_ok=True)
-    finish(folder, corpus.Corpus.prepare(WORK, arguments.datasets))
+    """The trained folder as it is: remaking it is `study NAME`, then `keep NAME`."""
+    name = study.file_name(arguments.name)
+    shutil.copytree(WORK / "study" / f"seed-{arguments.seed}" / name, WEIGHTS / name, dirs_exist_ok=True)
+    finish(WEIGHTS / name, corpus.Corpus.prepare(WORK, arguments.datasets))
 
 
 def finish(folder, tokens):
@@ -91,7 +93,6 @@ def main():
     commands.add_parser("table").set_defaults(run=table)
     one = commands.add_parser("keep")
     one.add_argument("name")
-    one.add_argument("folder")
     one.set_defaults(run=keep)
     one = commands.add_parser("reference")
     one.add_argument("folders", nargs="+")

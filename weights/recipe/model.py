@@ -172,22 +172,23 @@ class Llama(nn.Module):
         return self.logits(x)
 
     @torch.no_grad()
-    def converged(self, tokens, kv_dtype=None):
-        """(logits, passes): every cyclic run iterated until a pass changes no bit of its keys and values, kept in kv_dtype.
+    def converged(self, tokens, kv_dtype=None, tolerance=0.0):
+        """(logits, passes): every cyclic run iterated until a pass changes no key or value, kept in kv_dtype, by more.
 
-        The passes are those of the run that needed most, the last, idle one included. Token n settles in n passes.
+        The passes are those of the run that needed most, the last, idle one included. Token n settles in n passes, so
+        with tolerance 0 it may take one more than there are tokens.
         """
         x, kv, most = self.model.embed_tokens(tokens), {}, 1
         for run in self.runs:
             settled = {}
             if run.iterated:
-                settled, passes, changed = self.zero_kv(run, tokens), 0, True
-                while changed:
+                settled, passes, change = self.zero_kv(run, tokens), 0, float("inf")
+                while change > tolerance and passes <= tokens.shape[1]:
                     update = self.keys_and_values(run, x, kv, settled)
                     if kv_dtype is not None:
                         update = {layer: tuple(side.to(kv_dtype).float() for side in pair) for layer, pair in update.items()}
-                    changed = any(not torch.equal(update[layer][side], settled[layer][side])
-                                  for layer in update for side in (0, 1))
+                    change = max((new - old).abs().max().item()
+                                 for layer in update for new, old in zip(update[layer], settled[layer]))
                     settled, passes = update, passes + 1
                 most = max(most, passes)
             x = self.forward_run(run, x, kv, settled)

@@ -6,6 +6,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, ABOVE, BELOW = 760, 440, 70, 250, 30, 60
 
 
 def draw(results):
+    """results: [{name, kv_bytes_per_token, perplexity}], one per configuration."""
     largest = max(result["kv_bytes_per_token"] for result in results)
     values = [result["perplexity"] for result in results]
     span = max(max(values) - min(values), 1.0)

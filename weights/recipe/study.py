@@ -9,7 +9,7 @@ from .model import ModelConfig
 from .tokenizer import write_json
 
 KV_LAYERS = (4, 2)                   # a half and a quarter of the 8 layers
-TOKENS = 400_000
+TOKENS = 500_000
 
 
 def names(layers=ModelConfig.num_hidden_layers):
@@ -45,34 +45,51 @@ def run(name, corpus, folder, tokens=TOKENS, seed=1):
 
 
 def measure(folder, corpus):
-    """Of the exported folder, so of its bf16 weights."""
+    """Of the exported folder, so of its bf16 weights. Every second held-out window; for passes, prompts of 32 and 256 tokens."""
     model = huggingface.load_model(folder)
     config = model.config
-    inputs, following = evaluate.windows(corpus.held_out, config.max_position_embeddings)
-    some = corpus.some_windows(config.max_position_embeddings)[:, :-1]
-    passes = {kv: [model.converged(ids[None], dtype)[1] for ids in some]
-              for kv, dtype in (("f32", None), ("bf16", torch.bfloat16))}
+    inputs, following = (ids[::2] for ids in evaluate.windows(corpus.held_out, config.max_position_embeddings))
+    prompts = corpus.some_windows(config.max_position_embeddings)[:, :-1]
+
+    def passes(tokens, kv_dtype):
+        needed = [model.converged(ids[None, :tokens], kv_dtype)[1] for ids in prompts]
+        return {"mean": round(sum(needed) / len(needed), 1), "most": max(needed)}
+
     return {
         "layer_types": "_".join(map(str, config.targets)), "kv_layers": len(sharing.owners(config.targets)),
         "kv_bytes_per_token": config.kv_bytes_per_token(), "parameters": sum(one.numel() for one in model.parameters()),
-        "perplexity": evaluate.perplexity(lambda ids: model.converged(ids)[0], inputs, following),
-        "perplexity_iterative_7_2": evaluate.perplexity(model.iterative, inputs, following),
-        "passes_f32": {"mean": sum(passes["f32"]) / len(some), "most": max(passes["f32"])},
-        "passes_bf16": {"mean": sum(passes["bf16"]) / len(some), "most": max(passes["bf16"])}}
+        "perplexity": evaluate.perplexity(lambda ids: model.converged(ids, tolerance=1e-3)[0], inputs, following),
+        "passes": {"32 tokens, bf16": passes(32, torch.bfloat16), "32 tokens, f32": passes(32, None),
+                   "256 tokens, bf16": passes(256, torch.bfloat16)}}
 
 
 def results(folder):
-    files = [folder / f"{file_name(name)}.json" for name in names()]
-    return [json.loads(file.read_text()) for file in files if file.exists()]
+    """Every measured run, in the order of names(), then by seed; `folder` holds seed-1, seed-2, ..."""
+    files = [file for name in names() for file in sorted(folder.glob(f"seed-*/{file_name(name)}.json"))]
+    return [json.loads(file.read_text()) for file in files]
+
+
+def by_name(results):
+    """[(name, its runs)], in order."""
+    groups = {}
+    for result in results:
+        groups.setdefault(result["name"], []).append(result)
+    return list(groups.items())
 
 
 def table(results):
+    lines = ["| configuration | `layer_types` | KV layers | KV bytes per token | held-out perplexity | training time "
+             "| passes, 32 tokens, bf16 | 32, f32 | 256, bf16 |",
+             "|---|---|---:|---:|---:|---:|---:|---:|---:|"]
     same_map = names()
-    lines = ["| configuration | KV layers | KV bytes per token | parameters | held-out perplexity | training time | passes to convergence, bf16 KV (f32 KV) |",
-             "|---|---:|---:|---:|---:|---:|---:|"]
-    for result in results:
-        also = "".join(f", {other}" for other in same_map[result["name"]])
-        passes = f"{result['passes_bf16']['mean']:.1f} ({result['passes_f32']['mean']:.1f})"
-        lines.append(f"| {result['name']}{also} | {result['kv_layers']} | {result['kv_bytes_per_token']:,} | {result['parameters']:,} "
-                     f"| {result['perplexity']:.2f} | {result['training_seconds']} s | {'1' if passes.startswith('1.0 ') else passes} |")
+    for name, runs in by_name(results):
+        first = runs[0]
+        perplexity = " / ".join(f"{run['perplexity']:.2f}" for run in runs)
+        passes = ["1"] * 3 if looks_only_down(first) else [f"{one['mean']:g} (most {one['most']})" for one in first["passes"].values()]
+        lines.append(f"| {' = '.join([name, *same_map[name]])} | `{first['layer_types']}` | {first['kv_layers']} "
+                     f"| {first['kv_bytes_per_token']:,} | {perplexity} | {first['training_seconds']} s | {' | '.join(passes)} |")
     return "\n".join(lines)
+
+
+def looks_only_down(result):
+    return not any(run.iterated for run in sharing.plan(sharing.parse(result["layer_types"])))

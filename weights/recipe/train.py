@@ -20,8 +20,8 @@ class Settings:
     tokens: int = 2_000_000          # the budget
     context: int = 256
     batch: int = 8                   # sequences per step
-    matrix_rate: float = 0.02
-    other_rate: float = 0.008
+    matrix_rate: float = 0.01
+    other_rate: float = 0.03
     warm_up: float = 0.02            # share of the budget
     cool_down: float = 0.5
     forward_passes: int = 7          # cyclic runs only: passes without gradient, and with
@@ -105,7 +105,7 @@ def restore(checkpoint, settings, model, optimisers):
 
 
 def keep_freed_memory():
-    """glibc returns and re-faults every large tensor by default; keeping the pages is a good third faster on a CPU."""
+    """glibc returns and re-faults every large tensor by default; keeping the pages is faster."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 1 << 30)       # M_MMAP_THRESHOLD
