@@ -1,0 +1,94 @@
+namespace KvCuda.KvStore;
+
+/// <summary>
+/// One growing run of tokens and the pages that hold their keys and values: a table of pages per class. Made by
+/// <see cref="KvStore.Open"/>; only its store changes it.
+/// </summary>
+internal sealed class KvSequence
+{
+    internal const int None = -1;
+
+    readonly KvStore store;
+    readonly int[][] pages;      // [class][page index] -> page handle, None where there is none
+    int[] tokens = [];
+
+    internal KvSequence(KvStore store, int classes)
+    {
+        this.store = store;
+        pages = new int[classes][];
+        Array.Fill(pages, []);
+        FirstLive = new int[classes];
+    }
+
+    /// <summary>Accepted tokens.</summary>
+    public int Length { get; internal set; }
+
+    /// <summary>The accepted tokens.</summary>
+    public ReadOnlySpan<int> Tokens => tokens.AsSpan(0, Length);
+
+    /// <summary>Number of page indices in use: pages of all classes have indices below it.</summary>
+    public int PageCount { get; internal set; }
+
+    /// <summary>
+    /// Changes whenever an entry of a page table of this sequence does, except when the store moves pages
+    /// (<see cref="KvStore.Moves"/>): as long as both stand still, a written table is still right.
+    /// </summary>
+    public long TableVersion { get; internal set; }
+
+    /// <summary>Whether <see cref="KvStore.Close"/> was called.</summary>
+    public bool IsClosed { get; internal set; }
+
+    // Of a window class: no page of an index from the sinks' end up to this one is held.
+    internal int[] FirstLive { get; }
+
+    internal KvStore Store => store;
+
+    /// <summary>
+    /// Writes the page addresses of a class, in granules: entry j is the page of tokens [j P, (j+1) P), -1 where there is
+    /// none. Entries beyond the reserved pages become -1.
+    /// </summary>
+    public void WriteTable(int pageClass, Span<int> row)
+    {
+        if (row.Length < PageCount)
+        {
+            throw new ArgumentException($"A table row of {row.Length} entries cannot hold the {PageCount} pages of this sequence.");
+        }
+        ReadOnlySpan<int> held = pages[pageClass].AsSpan(0, PageCount);
+        for (int j = 0; j < held.Length; j++)
+        {
+            row[j] = held[j] < 0 ? None : store.Granule(held[j]);
+        }
+        row[held.Length..].Fill(None);
+    }
+
+    internal Span<int> Pages(int pageClass) => pages[pageClass].AsSpan(0, PageCount);
+
+    // Makes room for page indices below count. New entries are None.
+    internal void GrowPages(int count)
+    {
+        if (count <= PageCount)
+        {
+            return;
+        }
+        for (int c = 0; c < pages.Length; c++)
+        {
+            if (pages[c].Length < count)
+            {
+                Array.Resize(ref pages[c], Math.Max(count, 2 * pages[c].Length));
+            }
+            pages[c].AsSpan(PageCount, count - PageCount).Fill(None);
+        }
+        PageCount = count;
+    }
+
+    internal void Append(ReadOnlySpan<int> accepted)
+    {
+        int length = Length + accepted.Length;
+        if (tokens.Length < length)
+        {
+            Array.Resize(ref tokens, Math.Max(length, 2 * tokens.Length));
+        }
+        accepted.CopyTo(tokens.AsSpan(Length));
+        Length = length;
+    }
+}

@@ -1,0 +1,266 @@
+namespace KvCuda.KvStore;
+
+/// <summary>A copy of one page, as granules from the arena's start, that must be done before the next forward pass.</summary>
+/// <param name="Source">first granule to read</param>
+/// <param name="Destination">first granule to write</param>
+/// <param name="Bytes">bytes to copy</param>
+internal readonly record struct PageCopy(int Source, int Destination, long Bytes);
+
+/// <summary>
+/// The arena cut in slabs, slabs cut in pages of one kind. A page is known by a handle, not by its place: when pages of
+/// one kind lie scattered over slabs that another kind needs, they are moved together (<see cref="Moves"/>). So what fits is
+/// a matter of counting alone: the sum over kinds of ceil(pages / pages per slab) must not exceed the slabs.
+/// </summary>
+internal sealed class PagePool
+{
+    const int None = -1;
+
+    readonly long slabBytes;
+    readonly int[] kindOfSlab, usedOfSlab, freeSlot, next, previous;
+    readonly int[] slotLink;                    // a free slot: the next free one of its slab; a used one: its page
+    readonly int[] slabOfPage, slotOfPage, references;
+    readonly int[] perSlab, partial, used, slabsOf, granulesOf;
+    readonly long[] pageBytes;
+    readonly int slots;
+    readonly int granuleBytes;
+    int freeSlab = None, freeSlabs, freePage = None, pagesMade;
+    List<PageCopy> copies = [], taken = [];
+
+    public PagePool(long[] pageBytes, long slabBytes, int slabs, int granuleBytes)
+    {
+        this.pageBytes = pageBytes;
+        this.slabBytes = slabBytes;
+        this.granuleBytes = granuleBytes;
+        Slabs = slabs;
+        perSlab = [.. pageBytes.Select(b => checked((int)(slabBytes / b)))];
+        granulesOf = [.. pageBytes.Select(b => checked((int)(b / granuleBytes)))];
+        slots = perSlab.Max();
+        partial = new int[pageBytes.Length];
+        Array.Fill(partial, None);
+        used = new int[pageBytes.Length];
+        slabsOf = new int[pageBytes.Length];
+        kindOfSlab = new int[slabs];
+        usedOfSlab = new int[slabs];
+        freeSlot = new int[slabs];
+        next = new int[slabs];
+        previous = new int[slabs];
+        int pages = checked(slots * slabs);
+        slotLink = new int[pages];
+        slabOfPage = new int[pages];
+        slotOfPage = new int[pages];
+        references = new int[pages];
+        for (int s = slabs - 1; s >= 0; s--)
+        {
+            kindOfSlab[s] = None;
+            next[s] = freeSlab;
+            freeSlab = s;
+        }
+        freeSlabs = slabs;
+    }
+
+    public int Slabs { get; }
+
+    /// <summary>Slabs without a kind.</summary>
+    public int FreeSlabs => freeSlabs;
+
+    /// <summary>Pages moved so far to free a slab.</summary>
+    public long Moves { get; private set; }
+
+    public int PagesPerSlab(int kind) => perSlab[kind];
+    public int SlabsOf(int kind) => slabsOf[kind];
+    public int Used(int kind) => used[kind];
+    public long PageBytes(int kind) => pageBytes[kind];
+    public int References(int page) => references[page];
+    public int KindOf(int page) => kindOfSlab[slabOfPage[page]];
+
+    /// <summary>The largest handle that was ever given out, plus 1.</summary>
+    public int Handles => pagesMade;
+
+    /// <summary>Where a page starts, in granules from the arena's start.</summary>
+    public int Granule(int page)
+    {
+        int slab = slabOfPage[page];
+        return (int)(slab * slabBytes / granuleBytes) + slotOfPage[page] * granulesOf[kindOfSlab[slab]];
+    }
+
+    /// <summary>Takes a page with one reference. The caller has counted that it fits.</summary>
+    public int Take(int kind)
+    {
+        if (partial[kind] == None)
+        {
+            if (freeSlab == None)
+            {
+                FreeASlab(kind);
+            }
+            OpenSlab(kind);
+        }
+        int page = freePage;
+        if (page == None)
+        {
+            page = pagesMade++;
+        }
+        else
+        {
+            freePage = slabOfPage[page];
+        }
+        references[page] = 1;
+        used[kind]++;
+        Place(page, partial[kind]);
+        return page;
+    }
+
+    public void AddReference(int page) => references[page]++;
+
+    /// <summary>Gives one reference back; true if it was the last and the page is free now.</summary>
+    public bool Release(int page)
+    {
+        if (--references[page] > 0)
+        {
+            return false;
+        }
+        used[KindOf(page)]--;
+        Unplace(page);
+        slabOfPage[page] = freePage;
+        freePage = page;
+        return true;
+    }
+
+    /// <summary>Queues a copy of a page's bytes into another of the same kind.</summary>
+    public void Copy(int source, int destination) =>
+        copies.Add(new(Granule(source), Granule(destination), pageBytes[KindOf(source)]));
+
+    /// <summary>The copies queued since the last call, to be done in this order. Valid until the next call.</summary>
+    public IReadOnlyList<PageCopy> TakeCopies()
+    {
+        (copies, taken) = (taken, copies);
+        copies.Clear();
+        return taken;
+    }
+
+    void OpenSlab(int kind)
+    {
+        int slab = freeSlab;
+        freeSlab = next[slab];
+        freeSlabs--;
+        kindOfSlab[slab] = kind;
+        usedOfSlab[slab] = 0;
+        slabsOf[kind]++;
+        int first = slab * slots;
+        for (int i = 0; i < perSlab[kind]; i++)
+        {
+            slotLink[first + i] = i + 1 < perSlab[kind] ? i + 1 : None;
+        }
+        freeSlot[slab] = 0;
+        LinkPartial(slab);
+    }
+
+    void Place(int page, int slab)
+    {
+        int slot = freeSlot[slab];
+        freeSlot[slab] = slotLink[slab * slots + slot];
+        slotLink[slab * slots + slot] = page;
+        slabOfPage[page] = slab;
+        slotOfPage[page] = slot;
+        if (++usedOfSlab[slab] == perSlab[kindOfSlab[slab]])
+        {
+            UnlinkPartial(slab);
+        }
+    }
+
+    void Unplace(int page)
+    {
+        int slab = slabOfPage[page], slot = slotOfPage[page], kind = kindOfSlab[slab];
+        slotLink[slab * slots + slot] = freeSlot[slab];
+        freeSlot[slab] = slot;
+        if (usedOfSlab[slab]-- == perSlab[kind])
+        {
+            LinkPartial(slab);
+        }
+        if (usedOfSlab[slab] == 0)
+        {
+            UnlinkPartial(slab);
+            kindOfSlab[slab] = None;
+            slabsOf[kind]--;
+            next[slab] = freeSlab;
+            freeSlab = slab;
+            freeSlabs++;
+        }
+    }
+
+    // Empties the sparsest slab of a kind that could do with one slab less.
+    void FreeASlab(int wanted)
+    {
+        int victim = None;
+        for (int kind = 0; kind < perSlab.Length; kind++)
+        {
+            if (kind == wanted || slabsOf[kind] * perSlab[kind] - used[kind] < perSlab[kind])
+            {
+                continue;
+            }
+            for (int s = partial[kind]; s != None; s = next[s])
+            {
+                if (victim == None || usedOfSlab[s] * pageBytes[kind] < usedOfSlab[victim] * pageBytes[kindOfSlab[victim]])
+                {
+                    victim = s;
+                }
+            }
+        }
+        if (victim == None)
+        {
+            throw new InvalidOperationException("A page was taken that was not counted.");
+        }
+        int victimKind = kindOfSlab[victim];
+        UnlinkPartial(victim);
+        for (int slot = 0, left = usedOfSlab[victim]; left > 0; slot++)
+        {
+            int page = slotLink[victim * slots + slot];
+            // A free slot's link is a slot number; it is a page only if that page says it lies here.
+            if (page == None || !LiesAt(page, victim, slot))
+            {
+                continue;
+            }
+            int from = Granule(page);
+            Place(page, partial[victimKind]);
+            copies.Add(new(from, Granule(page), pageBytes[victimKind]));
+            Moves++;
+            left--;
+        }
+        kindOfSlab[victim] = None;
+        usedOfSlab[victim] = 0;
+        slabsOf[victimKind]--;
+        next[victim] = freeSlab;
+        freeSlab = victim;
+        freeSlabs++;
+    }
+
+    bool LiesAt(int page, int slab, int slot) =>
+        page < pagesMade && references[page] > 0 && slabOfPage[page] == slab && slotOfPage[page] == slot;
+
+    void LinkPartial(int slab)
+    {
+        int kind = kindOfSlab[slab], head = partial[kind];
+        next[slab] = head;
+        previous[slab] = None;
+        if (head != None)
+        {
+            previous[head] = slab;
+        }
+        partial[kind] = slab;
+    }
+
+    void UnlinkPartial(int slab)
+    {
+        if (previous[slab] == None)
+        {
+            partial[kindOfSlab[slab]] = next[slab];
+        }
+        else
+        {
+            next[previous[slab]] = next[slab];
+        }
+        if (next[slab] != None)
+        {
+            previous[next[slab]] = previous[slab];
+        }
+    }
+}
