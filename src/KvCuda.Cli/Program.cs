@@ -1,1 +1,9 @@
-return 0;
+using System.CommandLine;
+using KvCuda.Cli;
+
+// Exit codes: 0 done, 1 the job failed, 2 the command line was wrong.
+return CommandLine.Run(args,
+[
+    InspectCommand.Create(),
+    DoctorCommand.Create(),
+]);

@@ -1,0 +1,175 @@
+using KvCuda.Tensors;
+using KvCuda.Weights.Names;
+
+namespace KvCuda.Weights;
+
+/// <summary>
+/// The weights of a model as views, named by what they are for. Loaded from a folder they lie in place in the mapped
+/// files, each in the type it is stored as; <see cref="Move"/> gives the same weights on a backend.
+/// </summary>
+sealed class ModelWeights : IDisposable
+{
+    readonly Tensor[] shared;
+    readonly Tensor[][] byLayer;
+    readonly SafetensorsModel? owned;
+
+    ModelWeights(Tensor[] shared, Tensor[][] byLayer, SafetensorsModel? owned)
+    {
+        this.shared = shared;
+        this.byLayer = byLayer;
+        this.owned = owned;
+        Layers = [.. byLayer.Select(layer => new LayerWeights(layer))];
+    }
+
+    /// <summary>(vocabulary, hidden)</summary>
+    public ref readonly Tensor Embedding => ref shared[(int)TensorRole.Embedding];
+
+    /// <summary>(positions, hidden), or none: learned positions</summary>
+    public ref readonly Tensor PositionEmbedding => ref shared[(int)TensorRole.PositionEmbedding];
+
+    /// <summary>(1, hidden)</summary>
+    public ref readonly Tensor FinalNorm => ref shared[(int)TensorRole.FinalNorm];
+
+    /// <summary>(1, hidden), or none</summary>
+    public ref readonly Tensor FinalNormBias => ref shared[(int)TensorRole.FinalNormBias];
+
+    /// <summary>(vocabulary, hidden); the embedding itself where the head is tied</summary>
+    public ref readonly Tensor Head => ref shared[(int)TensorRole.Head];
+
+    /// <summary>One per layer.</summary>
+    public IReadOnlyList<LayerWeights> Layers { get; }
+
+    /// <summary>The element type of the query projection of layer 0: what "auto" means for the KV store.</summary>
+    public DType Type => Layers[0].Query.Type;
+
+    /// <summary>Every tensor once, with its role and layer (-1: of the whole model).</summary>
+    public IEnumerable<(TensorRole Role, int Layer, Tensor Tensor)> All
+    {
+        get
+        {
+            for (int layer = -1; layer < byLayer.Length; layer++)
+            {
+                Tensor[] tensors = layer < 0 ? shared : byLayer[layer];
+                for (int role = 0; role < tensors.Length; role++)
+                {
+                    bool tied = role == (int)TensorRole.Head && tensors[role].Address == Embedding.Address;
+                    if (!tensors[role].IsNone && !tied)
+                    {
+                        yield return ((TensorRole)role, layer, tensors[role]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// <summary>Loads the weights of a model folder; disposing them closes its files.</summary>
+    /// <param name="folder">model folder</param>
+    /// <param name="config">its configuration</param>
+    /// <param name="ownsKv">whether a layer computes keys and values; tensors for them are needed only there</param>
+    /// <exception cref="ModelFormatException">A tensor is missing, or has another shape than the config says.</exception>
+    public static ModelWeights Load(string folder, ModelConfig config, Func<int, bool> ownsKv)
+    {
+        SafetensorsModel files = SafetensorsModel.Open(folder);
+        try
+        {
+            return Load(files, config, ownsKv, files);
+        }
+        catch
+        {
+            files.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Views into open files, which must outlive them.</summary>
+    public static ModelWeights Load(SafetensorsModel files, ModelConfig config, Func<int, bool> ownsKv) =>
+        Load(files, config, ownsKv, null);
+
+    static ModelWeights Load(SafetensorsModel files, ModelConfig config, Func<int, bool> ownsKv, SafetensorsModel? owned)
+    {
+        var shared = new Tensor[TensorRoles.Count];
+        var byLayer = new Tensor[config.Layers][];
+        for (int layer = 0; layer < config.Layers; layer++)
+        {
+            byLayer[layer] = new Tensor[TensorRoles.Count];
+        }
+        foreach (TensorSpec spec in TensorList.Of(config, ownsKv))
+        {
+            (spec.Layer < 0 ? shared : byLayer[spec.Layer])[(int)spec.Role] = View(files, config, spec);
+        }
+        if (config.TiedHead)
+        {
+            shared[(int)TensorRole.Head] = shared[(int)TensorRole.Embedding];
+        }
+        return new(shared, byLayer, owned);
+    }
+
+    /// <summary>Finds a tensor under its name, with or without the family's prefix.</summary>
+    public static StoredTensor? Find(SafetensorsModel files, ModelConfig config, in TensorSpec spec)
+    {
+        string prefix = TensorNames.Of(config.Family).Prefix;
+        if (files.TryGet(spec.Name, out StoredTensor? stored))
+        {
+            return stored;
+        }
+        return spec.Name.StartsWith(prefix, StringComparison.Ordinal)
+            && files.TryGet(spec.Name[prefix.Length..], out stored) ? stored : null;
+    }
+
+    /// <summary>The stored tensor of a spec, checked.</summary>
+    /// <exception cref="ModelFormatException">It is missing or of another shape.</exception>
+    /// <exception cref="UnsupportedModelException">Its element type is no weight's.</exception>
+    public static Tensor View(SafetensorsModel files, ModelConfig config, in TensorSpec spec)
+    {
+        StoredTensor stored = Find(files, config, spec) ?? throw new ModelFormatException(Missing(files, config, spec));
+        if (!stored.Shape.Equals(spec.Shape))
+        {
+            throw new ModelFormatException($"{stored.File}: {stored.Name} has the shape {stored.Shape}, "
+                + $"but config.json makes it {spec.Shape}.");
+        }
+        return stored.Type.Type is DType type
+            ? new(spec.Name, type, stored.Address, spec.Rows, spec.Columns)
+            : throw new UnsupportedModelException(
+                $"{stored.File}: {stored.Name} is stored as {stored.Type.Name}; weights may be F32, F16 or BF16.");
+    }
+
+    static string Missing(SafetensorsModel files, ModelConfig config, in TensorSpec spec)
+    {
+        string message = $"{files.Path}: the tensor {spec.Name} {spec.Shape} is missing";
+        if (spec.Role == TensorRole.Head)
+        {
+            return message + "; a model whose head is its embedding says so in config.json (tie_word_embeddings).";
+        }
+        if (spec.Role.IsKeyOrValue())
+        {
+            return message + $"; the layer sharing in use makes layer {spec.Layer} compute keys and values, "
+                + "but the model was made with another one.";
+        }
+        return message + (files.Tensors.Count == 0
+            ? "; the files hold no tensors at all."
+            : $"; a {config.Architecture} has it, and the files hold {files.Tensors.Count} tensors such as "
+                + $"{SafetensorsHeader.Printable(files.Tensors.Keys.Order(StringComparer.Ordinal).First())}.");
+    }
+
+    /// <summary>The same weights elsewhere: <paramref name="move"/> is called once per tensor; a tied head stays tied.</summary>
+    public ModelWeights Move(Func<Tensor, Tensor> move)
+    {
+        Tensor[] movedShared = [.. shared];
+        bool tied = Head.Address == Embedding.Address;
+        for (int role = 0; role < movedShared.Length; role++)
+        {
+            if (!movedShared[role].IsNone && !(tied && role == (int)TensorRole.Head))
+            {
+                movedShared[role] = move(movedShared[role]);
+            }
+        }
+        if (tied)
+        {
+            movedShared[(int)TensorRole.Head] = movedShared[(int)TensorRole.Embedding];
+        }
+        return new(movedShared, [.. byLayer.Select(layer => layer.Select(t => t.IsNone ? t : move(t)).ToArray())], null);
+    }
+
+    /// <summary>Closes the files if it opened them: every view is dead.</summary>
+    public void Dispose() => owned?.Dispose();
+}
