@@ -38,6 +38,11 @@ internal static class CommandLine
             configuration.Error.WriteLine($"kvcuda: {failure.Message.ReplaceLineEndings(" ")}");
             return JobFailed;
         }
+        catch (OperationCanceledException)
+        {
+            configuration.Error.WriteLine("kvcuda: cancelled.");
+            return JobFailed;
+        }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
             configuration.Error.WriteLine($"kvcuda: {failure.Message.ReplaceLineEndings(" ")}");

@@ -4,6 +4,8 @@ using KvCuda.Cli;
 // Exit codes: 0 done, 1 the job failed, 2 the command line was wrong.
 return CommandLine.Run(args,
 [
+    RunCommand.Create(),
+    LogitsCommand.Create(),
     InspectCommand.Create(),
     DoctorCommand.Create(),
 ]);

@@ -20,6 +20,9 @@ internal interface IBackend : IDisposable
     /// <summary>What runs where, for people: "cpu (AVX-512, 2 threads)".</summary>
     string Name { get; }
 
+    /// <summary>Calls per verb, and launches per kernel where there are kernels.</summary>
+    VerbCounters Counters { get; }
+
     // --- memory ---
 
     /// <summary>New zeroed memory, 128-byte aligned, alive until <see cref="Free"/> or the backend's disposal.</summary>
@@ -107,11 +110,14 @@ internal interface IBackend : IDisposable
     /// <summary>y += x · weightᵀ (+ bias): the residual form.</summary>
     void MatMulAdd(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias = default);
 
-    /// <summary>g = activation(x · gateᵀ) * (x · upᵀ); <paramref name="up"/> is scratch of g's shape.</summary>
-    void MatMulGate(in Tensor g, in Tensor up, in Tensor x, in Tensor gateWeight, in Tensor upWeight, Activation activation)
+    /// <summary>
+    /// g = activation(x · gateᵀ + gateBias) * (x · upᵀ + upBias); <paramref name="up"/> is scratch of g's shape.
+    /// </summary>
+    void MatMulGate(in Tensor g, in Tensor up, in Tensor x, in Tensor gateWeight, in Tensor upWeight, in Tensor gateBias,
+        in Tensor upBias, Activation activation)
     {
-        MatMul(g, x, gateWeight);
-        MatMul(up, x, upWeight);
+        MatMul(g, x, gateWeight, gateBias);
+        MatMul(up, x, upWeight, upBias);
         Gate(g, g, up, activation);
     }
 

@@ -35,6 +35,9 @@ internal readonly struct Tensor(string name, DType type, nint address, int rows,
         return new(Name, Type, Address + (nint)((long)start * Columns * Type.Bytes()), count, Columns);
     }
 
+    /// <summary>Numbers [start, start + count) of a vector, as a vector.</summary>
+    public Tensor Range(int start, int count) => View(Columns, Rows).Slice(start, count).View(1, count);
+
     /// <summary>The same numbers seen as (rows, columns); the count must not change.</summary>
     public Tensor View(int rows, int columns) => (long)rows * columns == Count
         ? new(Name, Type, Address, rows, columns)

@@ -1,0 +1,95 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text;
+using KvCuda.Engine;
+using KvCuda.Model;
+
+namespace KvCuda.Cli;
+
+/// <summary><c>kvcuda logits</c>: a prompt's last logits and greedy tokens as JSON, in f32 throughout.</summary>
+internal static class LogitsCommand
+{
+    public static Command Create()
+    {
+        ModelOptions model = new();
+        Option<string> tokens = new("--tokens")
+        {
+            Description = "Token ids of the prompt: \"5 17 9\". '-' reads one prompt per line from standard input.", Required = true,
+        };
+        Option<int> greedy = new("--greedy") { Description = "Greedy tokens to add after the prompt." };
+        Option<bool> together = new("--batch") { Description = "Run all prompts in one ragged batch; the output is the same." };
+
+        Command command = new("logits", "Print a prompt's last logits and the greedy tokens that follow, as JSON, one line per prompt.");
+        model.AddTo(command);
+        command.Add(tokens);
+        command.Add(greedy);
+        command.Add(together);
+        command.SetAction(parsed =>
+        {
+            KvEngineOptions engine = model.Engine(parsed);
+            List<int[]> prompts = Prompts(parsed.GetValue(tokens)!);
+            if (prompts.Count == 0)
+            {
+                return 0;
+            }
+            int count = parsed.GetValue(greedy);
+            bool batch = parsed.GetValue(together);
+            bool whole = engine.Prefill.Kind == PrefillKind.Iterative;
+            int longest = prompts.Max(prompt => prompt.Length);
+            using LoadedModel loaded = LoadedModel.Load(parsed.GetValue(model.Model)!, new()
+            {
+                Device = engine.Device,
+                Threads = engine.Threads,
+                Sharing = engine.Sharing,
+                KvBudgetBytes = engine.KvBudgetBytes,
+                PageTokens = engine.PageTokens,
+                // f32 arithmetic deserves f32 keys and values unless told otherwise.
+                KvType = engine.KvType == "auto" ? "f32" : engine.KvType,
+                MaxContext = engine.MaxContext ?? longest + Math.Max(count, 1),
+                MaxSequences = batch ? prompts.Count : 1,
+                MaxRows = whole ? Math.Max(256, batch ? prompts.Sum(prompt => prompt.Length) : longest) : 256,
+                Prefill = engine.Prefill,
+            });
+            LogitsRun run = new(loaded, engine.Prefill);
+            IEnumerable<LogitsRun.Outcome> outcomes = batch
+                ? run.Run(prompts, count)
+                : prompts.Select(prompt => run.Run([prompt], count)[0]);
+            foreach (LogitsRun.Outcome outcome in outcomes)
+            {
+                Console.Out.WriteLine(Json(outcome));
+            }
+            if (parsed.GetValue(model.Stats))
+            {
+                StatsPrinter.Print(loaded.Backend.Counters);
+            }
+            return 0;
+        });
+        return command;
+    }
+
+    static List<int[]> Prompts(string text)
+    {
+        if (text != "-")
+        {
+            return [ModelOptions.Tokens(text)];
+        }
+        List<int[]> prompts = [];
+        while (Console.In.ReadLine() is { } line)
+        {
+            if (line.Trim().Length > 0)
+            {
+                prompts.Add(ModelOptions.Tokens(line));
+            }
+        }
+        return prompts;
+    }
+
+    // Floats as %.9g: every f32 survives the way to text and back.
+    static string Json(in LogitsRun.Outcome outcome)
+    {
+        StringBuilder json = new("{\"prompt\":[");
+        json.AppendJoin(',', outcome.Prompt).Append("],\"logits\":[");
+        json.AppendJoin(',', outcome.Logits.Select(logit => logit.ToString("G9", CultureInfo.InvariantCulture)));
+        return json.Append("],\"greedy\":[").AppendJoin(',', outcome.Greedy).Append("]}").ToString();
+    }
+}

@@ -1,0 +1,122 @@
+using System.CommandLine;
+using System.Globalization;
+using KvCuda.Engine;
+using KvCuda.Model;
+
+namespace KvCuda.Cli;
+
+/// <summary>The options that every command which runs a model understands.</summary>
+internal sealed class ModelOptions
+{
+    public Argument<string> Model { get; } = new("MODEL")
+    {
+        Description = "A Hugging Face model folder: config.json, *.safetensors and, for text, tokenizer.json.",
+    };
+
+    public Option<string> Device { get; } = new("--device")
+    {
+        Description = "auto, cpu, cuda, cuda:N or cuda-host. auto is CUDA if driver, NVRTC and a device are all there, else the CPU.",
+        DefaultValueFactory = _ => "auto",
+    };
+
+    public Option<int> Threads { get; } = new("--threads") { Description = "Threads of the CPU backend; 0 is one per core." };
+
+    public Option<string?> Sharing { get; } = new("--sharing")
+    {
+        Description = "Experimental: read keys and values across layers as this map says, whatever the model was trained with "
+            + "(0_0_2_2, lasagna-bottom:11, cla:2, ...).",
+    };
+
+    public Option<string?> KvBudget { get; } = new("--kv-budget")
+    {
+        Description = "Memory for keys and values: 512MiB, 2GiB, ... Default: what the machine and the context length suggest.",
+    };
+
+    public Option<int> PageTokens { get; } = new("--page-tokens")
+    {
+        Description = "Tokens per page of the store: 16, 32, 64 or 128.",
+        DefaultValueFactory = _ => 64,
+    };
+
+    public Option<string> KvType { get; } = new("--kv-dtype")
+    {
+        Description = "How keys and values are kept: auto (the weights' type), f32, bf16 or f16.",
+        DefaultValueFactory = _ => "auto",
+    };
+
+    public Option<string> Prefill { get; } = new("--prefill")
+    {
+        Description = "How prompts run where a layer looks upward: converged, sequential or (logits only) iterative:7+2.",
+        DefaultValueFactory = _ => "converged",
+    };
+
+    public Option<int?> Context { get; } = new("--context") { Description = "Longest sequence in tokens; default: the model's." };
+
+    public Option<bool> Stats { get; } = new("--stats") { Description = "Print calls per verb to standard error at the end." };
+
+    /// <summary>Adds the argument and all options to a command.</summary>
+    public void AddTo(Command command)
+    {
+        command.Add(Model);
+        foreach (Option option in new Option[]
+            { Device, Threads, Sharing, KvBudget, PageTokens, KvType, Prefill, Context, Stats })
+        {
+            command.Add(option);
+        }
+    }
+
+    public KvEngineOptions Engine(ParseResult parsed) => new()
+    {
+        Device = parsed.GetValue(Device)!,
+        Threads = parsed.GetValue(Threads),
+        Sharing = parsed.GetValue(Sharing),
+        KvBudgetBytes = parsed.GetValue(KvBudget) is { } budget ? Bytes(budget) : null,
+        PageTokens = parsed.GetValue(PageTokens),
+        KvType = parsed.GetValue(KvType)!,
+        MaxContext = parsed.GetValue(Context),
+        Prefill = PrefillMode.Parse(parsed.GetValue(Prefill)!),
+    };
+
+    /// <summary>Understands 4096, 512KiB, 2GiB, 2GB.</summary>
+    public static long Bytes(string text)
+    {
+        string trimmed = text.Trim();
+        int digits = 0;
+        while (digits < trimmed.Length && (char.IsAsciiDigit(trimmed[digits]) || trimmed[digits] == '.'))
+        {
+            digits++;
+        }
+        double factor = trimmed[digits..].Trim().ToUpperInvariant() switch
+        {
+            "" or "B" => 1,
+            "KIB" or "K" => 1024,
+            "MIB" or "M" => 1024.0 * 1024,
+            "GIB" or "G" => 1024.0 * 1024 * 1024,
+            "KB" => 1e3,
+            "MB" => 1e6,
+            "GB" => 1e9,
+            _ => 0,
+        };
+        if (factor == 0 || !double.TryParse(trimmed[..digits], NumberStyles.Float, CultureInfo.InvariantCulture, out double number)
+            || number * factor is < 1 or > 1e15)
+        {
+            throw new InvalidRequestException($"'{text}' is not an amount of memory; write it as 512MiB or 2GiB.");
+        }
+        return (long)(number * factor);
+    }
+
+    /// <summary>Understands "5 17 9" and "5,17,9".</summary>
+    public static int[] Tokens(string text)
+    {
+        string[] parts = text.Split([' ', ',', '\t'], StringSplitOptions.RemoveEmptyEntries);
+        int[] tokens = new int[parts.Length];
+        for (int i = 0; i < parts.Length; i++)
+        {
+            if (!int.TryParse(parts[i], NumberStyles.None, CultureInfo.InvariantCulture, out tokens[i]))
+            {
+                throw new InvalidRequestException($"'{parts[i]}' is not a token id; write ids as \"5 17 9\".");
+            }
+        }
+        return tokens;
+    }
+}

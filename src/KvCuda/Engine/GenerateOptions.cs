@@ -1,0 +1,57 @@
+namespace KvCuda.Engine;
+
+/// <summary>How one text is generated. The default is greedy.</summary>
+public sealed record GenerateOptions
+{
+    /// <summary>Most tokens to generate.</summary>
+    public int MaxTokens { get; init; } = 256;
+
+    /// <summary>0 takes the likeliest token; above 0 the logits are divided by it and a token is drawn.</summary>
+    public float Temperature { get; init; }
+
+    /// <summary>Draw from so many likeliest tokens only; 0 means all.</summary>
+    public int TopK { get; init; }
+
+    /// <summary>Draw from the smallest set of likeliest tokens that has this probability; 1 means all.</summary>
+    public float TopP { get; init; } = 1;
+
+    /// <summary>Draw only tokens of at least this share of the likeliest one's probability; 0 means all.</summary>
+    public float MinP { get; init; }
+
+    /// <summary>Divides positive (multiplies negative) logits of tokens already in the text; 1 changes nothing.</summary>
+    public float RepetitionPenalty { get; init; } = 1;
+
+    /// <summary>Same seed, same text, whatever else runs. Null draws a seed; the result tells which.</summary>
+    public ulong? Seed { get; init; }
+
+    /// <summary>Texts that end the generation; they are not part of it and may begin and end inside tokens.</summary>
+    public IReadOnlyList<string> Stop { get; init; } = [];
+
+    /// <summary>Go on after the model says it is done.</summary>
+    public bool IgnoreEos { get; init; }
+
+    /// <summary>Report each token's log-probability and those of so many likeliest alternatives; null reports none.</summary>
+    public int? Logprobs { get; init; }
+
+    internal void Validate()
+    {
+        Require(MaxTokens >= 1, $"MaxTokens is {MaxTokens}; it must be at least 1.");
+        Require(float.IsFinite(Temperature) && Temperature >= 0, $"Temperature is {Temperature}; it must be 0 or more.");
+        Require(TopK >= 0, $"TopK is {TopK}; it must be 0 (all) or more.");
+        Require(TopP is > 0 and <= 1, $"TopP is {TopP}; it must be above 0 and at most 1.");
+        Require(MinP is >= 0 and <= 1, $"MinP is {MinP}; it must be from 0 to 1.");
+        Require(float.IsFinite(RepetitionPenalty) && RepetitionPenalty > 0,
+            $"RepetitionPenalty is {RepetitionPenalty}; it must be above 0.");
+        Require(Logprobs is null or (>= 0 and <= 100), $"Logprobs is {Logprobs}; it must be from 0 to 100.");
+        Require(Stop.Count <= 64 && Stop.All(stop => stop.Length is > 0 and <= 4096),
+            "Stop takes at most 64 texts of 1 to 4096 characters.");
+    }
+
+    static void Require(bool condition, string message)
+    {
+        if (!condition)
+        {
+            throw new InvalidRequestException(message);
+        }
+    }
+}

@@ -1,0 +1,319 @@
+using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using KvCuda.Backends;
+using KvCuda.KvStore;
+using KvCuda.Model;
+using KvCuda.Tensors;
+using KvCuda.Text;
+
+namespace KvCuda.Engine;
+
+/// <summary>
+/// A loaded model that generates text for many callers at once. One thread of its own runs step after step; every step
+/// is one ragged batch of whatever is to be done. All members are safe for concurrent use.
+/// </summary>
+/// <example>
+/// <code>
+/// await using var engine = await KvEngine.LoadAsync("weights/demo");
+/// await foreach (var piece in engine.GenerateAsync("Call me", new() { MaxTokens = 64 }))
+///     Console.Write(piece.Text);
+/// </code>
+/// </example>
+public sealed class KvEngine : IAsyncDisposable, IDisposable
+{
+    readonly LoadedModel model;
+    readonly Scheduler scheduler;
+    readonly Batch batch;
+    readonly ConcurrentQueue<Request> arrivals = new();
+    readonly SemaphoreSlim wake = new(0);
+    readonly Thread thread;
+    readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly Tensor nextTokens, sampling;
+    readonly SampleRow[] samplingRows;
+    readonly int[] chosen;
+    readonly float[] logitsRow;
+    readonly List<int> histories = [];
+    Tensor history;
+    volatile bool stopping;
+    volatile Exception? broken;
+
+    KvEngine(LoadedModel model, Tokenizer? tokenizer, KvEngineOptions options)
+    {
+        this.model = model;
+        Tokenizer = tokenizer;
+        batch = model.Batch;
+        scheduler = new(model);
+        nextTokens = model.Backend.Allocate("next tokens", DType.I32, 1, options.MaxSequences);
+        sampling = model.Backend.Allocate("sampling", DType.I32, options.MaxSequences, SampleRow.Words);
+        history = model.Backend.Allocate("history", DType.I32, 1, 1024);
+        samplingRows = new SampleRow[options.MaxSequences];
+        chosen = new int[options.MaxSequences];
+        logitsRow = new float[model.Config.Vocabulary];
+        thread = new Thread(Run) { IsBackground = true, Name = "kvcuda-engine" };
+        thread.Start();
+    }
+
+    /// <summary>Text to tokens and back; null if the model folder has no tokenizer.json: such a model takes token ids.</summary>
+    public Tokenizer? Tokenizer { get; }
+
+    /// <summary>What runs the model: "cpu (AVX-512, 2 threads)".</summary>
+    public string Device => model.Backend.Name;
+
+    /// <summary>Which layer reads whose keys and values.</summary>
+    public LayerSharing Sharing => model.Sharing;
+
+    /// <summary>Longest sequence in tokens.</summary>
+    public int MaxContext => model.MaxContext;
+
+    /// <summary>Bytes of keys and values per token, over all owning layers.</summary>
+    public long KvBytesPerToken => model.Layout.BytesPerToken;
+
+    internal LoadedModel Model => model;
+
+    internal long Preemptions => scheduler.Preemptions;
+
+    /// <summary>Loads a Hugging Face model folder: config.json, safetensors and, if there, tokenizer.json.</summary>
+    /// <param name="modelFolder">the folder</param>
+    /// <param name="options">how to set the engine up</param>
+    /// <param name="progress">told what is being done, with shares from 0 to 1</param>
+    /// <param name="cancellation">ends the loading</param>
+    /// <exception cref="ModelFormatException">A file is missing, malformed or contradicts another.</exception>
+    /// <exception cref="UnsupportedModelException">The model is well formed but not supported.</exception>
+    /// <exception cref="InvalidRequestException">An option is out of range.</exception>
+    /// <exception cref="KvBudgetException">The budget cannot hold a single sequence.</exception>
+    /// <exception cref="DeviceException">The device asked for is not there or failed.</exception>
+    public static Task<KvEngine> LoadAsync(string modelFolder, KvEngineOptions? options = null,
+        IProgress<LoadProgress>? progress = null, CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(modelFolder);
+        options ??= new();
+        options.Validate();
+        return Task.Run(() =>
+        {
+            progress?.Report(new("tokenizer", 0));
+            Tokenizer? tokenizer = File.Exists(Path.Combine(modelFolder, "tokenizer.json")) ? Tokenizer.Load(modelFolder) : null;
+            LoadedModel model = LoadedModel.Load(modelFolder, new()
+            {
+                Device = options.Device, Threads = options.Threads, Sharing = options.Sharing,
+                KvBudgetBytes = options.KvBudgetBytes, PageTokens = options.PageTokens, KvType = options.KvType,
+                MaxContext = options.MaxContext, MaxSequences = options.MaxSequences, MaxRows = options.MaxStepTokens,
+                Prefill = options.Prefill,
+            }, (stage, share) => progress?.Report(new(stage, share)), cancellation);
+            return new KvEngine(model, tokenizer, options);
+        }, cancellation);
+    }
+
+    /// <summary>Generates text after a prompt. Enumerating is streaming; breaking off is cancelling.</summary>
+    /// <exception cref="InvalidRequestException">An option is out of range, the prompt is empty or longer than the context.</exception>
+    /// <exception cref="KvBudgetException">The request at its longest can never fit into the budget.</exception>
+    public IAsyncEnumerable<GeneratedPiece> GenerateAsync(string prompt, GenerateOptions? options = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        Tokenizer tokenizer = Tokenizer ?? throw new InvalidRequestException(
+            "The model folder has no tokenizer.json, so a text prompt cannot be understood; pass token ids instead.");
+        return GenerateAsync(tokenizer.EncodeToIds(prompt), options, cancellation);
+    }
+
+    /// <summary>Generates tokens (and their text, if there is a tokenizer) after a prompt of token ids.</summary>
+    /// <inheritdoc cref="GenerateAsync(string, GenerateOptions?, CancellationToken)"/>
+    public IAsyncEnumerable<GeneratedPiece> GenerateAsync(IReadOnlyList<int> promptTokens, GenerateOptions? options = null,
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(promptTokens);
+        options ??= new();
+        options.Validate();
+        model.CheckPrompt(promptTokens, options.MaxTokens);
+        return Stream(promptTokens, options, cancellation);
+    }
+
+    /// <summary>Generates to the end and returns the result: the whole text, tokens, figures.</summary>
+    /// <inheritdoc cref="GenerateAsync(string, GenerateOptions?, CancellationToken)"/>
+    public async Task<GenerationResult> CompleteAsync(string prompt, GenerateOptions? options = null,
+        CancellationToken cancellation = default)
+    {
+        GenerationResult? result = null;
+        await foreach (GeneratedPiece piece in GenerateAsync(prompt, options, cancellation).ConfigureAwait(false))
+        {
+            result = piece.Result ?? result;
+        }
+        return result!;
+    }
+
+    async IAsyncEnumerable<GeneratedPiece> Stream(IReadOnlyList<int> prompt, GenerateOptions options,
+        [EnumeratorCancellation] CancellationToken cancellation)
+    {
+        using CancellationTokenSource source = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        Request request = new(prompt, options, Tokenizer?.CreateStreamingDecoder(), model.Config.EosTokens, model.MaxContext,
+            source.Token);
+        arrivals.Enqueue(request);
+        wake.Release();
+        if (ended.Task.IsCompleted)
+        {
+            FailArrivals();
+        }
+        try
+        {
+            await foreach (GeneratedPiece piece in request.Pieces.ReadAllAsync(cancellation).ConfigureAwait(false))
+            {
+                yield return piece;
+            }
+        }
+        finally
+        {
+            // Breaking off the enumeration ends the request at its next step; ending normally, it is gone already.
+            await source.CancelAsync().ConfigureAwait(false);
+            wake.Release();
+        }
+        cancellation.ThrowIfCancellationRequested();
+    }
+
+    void Run()
+    {
+        try
+        {
+            while (!stopping)
+            {
+                TakeArrivals();
+                if (!Step())
+                {
+                    wake.Wait();
+                }
+            }
+        }
+#pragma warning disable CA1031 // the engine's thread must never take the process down: every caller is told instead
+        catch (Exception error)
+#pragma warning restore CA1031
+        {
+            broken = error is KvCudaException ? error : new DeviceException(
+                $"The engine stopped after an unexpected error and takes no further requests: {error.Message}", error);
+        }
+        scheduler.FailAll(broken ?? new ObjectDisposedException(nameof(KvEngine)));
+        ended.SetResult();
+        FailArrivals();
+    }
+
+    void TakeArrivals()
+    {
+        while (arrivals.TryDequeue(out Request? request))
+        {
+            scheduler.Add(request);
+        }
+    }
+
+    // After the thread's end, whoever comes too late is told at once.
+    void FailArrivals()
+    {
+        while (arrivals.TryDequeue(out Request? request))
+        {
+            request.Fail(broken ?? new ObjectDisposedException(nameof(KvEngine)));
+        }
+    }
+
+    // The life of a token: choose what runs, run it, choose the next tokens, tell their owners.
+    bool Step()
+    {
+        IReadOnlyList<Scheduler.Scheduled> scheduled = scheduler.Next(batch);
+        if (scheduled.Count == 0)
+        {
+            return false;
+        }
+        model.CopyPages();
+        batch.Upload();
+        Tensor logits = model.Forward();
+        ReadOnlySpan<int> next = Sample(scheduled, logits);
+        Accept(scheduled, next);
+        return true;
+    }
+
+    ReadOnlySpan<int> Sample(IReadOnlyList<Scheduler.Scheduled> scheduled, in Tensor logits)
+    {
+        if (logits.Rows == 0)
+        {
+            return [];
+        }
+        histories.Clear();
+        int row = 0;
+        foreach (Scheduler.Scheduled rows in scheduled)
+        {
+            if (rows.Wanted)
+            {
+                samplingRows[row++] = rows.Request.Sampling(histories);
+            }
+        }
+        IBackend backend = model.Backend;
+        if (histories.Count > history.Columns)
+        {
+            backend.Free(history.Address);
+            history = backend.Allocate("history", DType.I32, 1, histories.Count * 2);
+        }
+        backend.Write(history.Range(0, histories.Count), MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(histories)));
+        backend.Write(sampling.Top(row), MemoryMarshal.AsBytes(samplingRows.AsSpan(0, row)));
+        KeepLogprobs(scheduled, logits);
+        backend.Sample(nextTokens.Range(0, row), logits, sampling.Top(row), history);
+        backend.Read(MemoryMarshal.AsBytes(chosen.AsSpan(0, row)), nextTokens.Range(0, row));
+        return chosen.AsSpan(0, row);
+    }
+
+    readonly Dictionary<int, float[]> keptLogits = [];
+
+    // Penalties change logits in place, so rows whose probabilities are wanted are copied before.
+    void KeepLogprobs(IReadOnlyList<Scheduler.Scheduled> scheduled, in Tensor logits)
+    {
+        keptLogits.Clear();
+        int row = 0;
+        foreach (Scheduler.Scheduled rows in scheduled)
+        {
+            if (rows.Wanted && rows.Request.Logprobs is not null)
+            {
+                model.Backend.Read(MemoryMarshal.AsBytes(logitsRow.AsSpan()), logits.Slice(row, 1));
+                keptLogits[row] = [.. logitsRow];
+            }
+            row += rows.Wanted ? 1 : 0;
+        }
+    }
+
+    void Accept(IReadOnlyList<Scheduler.Scheduled> scheduled, ReadOnlySpan<int> next)
+    {
+        int row = 0;
+        foreach (Scheduler.Scheduled rows in scheduled)
+        {
+            Request request = rows.Request;
+            model.Store.Advance(request.Kv!, CollectionsMarshal.AsSpan(request.Tokens).Slice(rows.Start, rows.Count));
+            if (!rows.Wanted)
+            {
+                continue;
+            }
+            int token = next[row];
+            TokenLogprob? logprob = keptLogits.TryGetValue(row, out float[]? kept)
+                ? Logprobs.Of(kept, token, request.Logprobs!.Value)
+                : null;
+            row++;
+            if (request.Accept(token, logprob, () => (model.Store.BytesHeld(request.Kv!), model.Layout.BytesPerToken)))
+            {
+                scheduler.Remove(request);
+            }
+        }
+    }
+
+    /// <summary>Ends running requests with <see cref="ObjectDisposedException"/> and frees everything.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (!stopping)
+        {
+            stopping = true;
+            wake.Release();
+            await ended.Task.ConfigureAwait(false);
+            model.Dispose();
+        }
+    }
+
+    /// <inheritdoc cref="DisposeAsync"/>
+    public void Dispose() => DisposeAsync().AsTask().GetAwaiter().GetResult();
+}
+
+/// <summary>How far loading a model has come.</summary>
+/// <param name="Stage">what is being done: tokenizer, weights, device, ready</param>
+/// <param name="Share">0 to 1 of that stage</param>
+public readonly record struct LoadProgress(string Stage, double Share);

@@ -1,0 +1,63 @@
+using KvCuda.Model;
+
+namespace KvCuda.Engine;
+
+/// <summary>How an engine is set up. The defaults suit a service that embeds it.</summary>
+public sealed record KvEngineOptions
+{
+    /// <summary><c>auto</c> (CUDA if driver, NVRTC and a device are all there, else CPU), <c>cpu</c>, <c>cuda</c>, <c>cuda:1</c>.</summary>
+    public string Device { get; init; } = "auto";
+
+    /// <summary>Threads of the CPU backend; 0 means one per core.</summary>
+    public int Threads { get; init; }
+
+    /// <summary>
+    /// Overrides which layer reads whose keys and values, for experiments: the model was not trained with it. Null keeps the
+    /// model's own map. The grammar is <see cref="KvStore.LayerSharing.Parse"/>'s.
+    /// </summary>
+    public string? Sharing { get; init; }
+
+    /// <summary>Bytes of key/value pages; null chooses from the machine's memory and the model's context length.</summary>
+    public long? KvBudgetBytes { get; init; }
+
+    /// <summary>Tokens per page: a power of two from 16 to 128.</summary>
+    public int PageTokens { get; init; } = 64;
+
+    /// <summary>How keys and values are kept: <c>auto</c> (the weights' type), <c>f32</c>, <c>bf16</c> or <c>f16</c>.</summary>
+    public string KvType { get; init; } = "auto";
+
+    /// <summary>Longest sequence in tokens; null means the model's own limit.</summary>
+    public int? MaxContext { get; init; }
+
+    /// <summary>Most sequences that run at the same time; others wait.</summary>
+    public int MaxSequences { get; init; } = 64;
+
+    /// <summary>Most rows (tokens) of one step: the length of a prompt chunk, and so the longest wait for a cancellation.</summary>
+    public int MaxStepTokens { get; init; } = 256;
+
+    /// <summary>How prompts run through models whose layers look upward.</summary>
+    public PrefillMode Prefill { get; init; } = PrefillMode.Converged;
+
+    internal void Validate()
+    {
+        Require(PageTokens is >= 16 and <= 128 && (PageTokens & (PageTokens - 1)) == 0,
+            $"PageTokens is {PageTokens}; it must be 16, 32, 64 or 128.");
+        Require(MaxSequences is >= 1 and <= 4096, $"MaxSequences is {MaxSequences}; it must be from 1 to 4096.");
+        Require(MaxStepTokens is >= 1 and <= 65536, $"MaxStepTokens is {MaxStepTokens}; it must be from 1 to 65536.");
+        Require(MaxContext is null or >= 2, $"MaxContext is {MaxContext}; it must be at least 2.");
+        Require(KvBudgetBytes is null or > 0, $"KvBudgetBytes is {KvBudgetBytes}; it must be positive.");
+        Require(Threads >= 0, $"Threads is {Threads}; it must not be negative.");
+        Require(Prefill.Kind != PrefillKind.Iterative,
+            "Iterative prefill is an approximation kept for comparison: it needs the whole prompt in one piece from zero keys "
+            + "and values, which a scheduler of many requests cannot give. Use converged (the default) or sequential; "
+            + "`kvcuda logits --prefill iterative:7+2` shows it.");
+    }
+
+    static void Require(bool condition, string message)
+    {
+        if (!condition)
+        {
+            throw new InvalidRequestException(message);
+        }
+    }
+}

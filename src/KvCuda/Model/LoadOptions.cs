@@ -1,0 +1,25 @@
+namespace KvCuda.Model;
+
+/// <summary>What a model is loaded for.</summary>
+internal sealed record LoadOptions
+{
+    public string Device { get; init; } = "auto";
+
+    public int Threads { get; init; }
+
+    public string? Sharing { get; init; }
+
+    public long? KvBudgetBytes { get; init; }
+
+    public int PageTokens { get; init; } = 64;
+
+    public string KvType { get; init; } = "auto";
+
+    public int? MaxContext { get; init; }
+
+    public int MaxSequences { get; init; } = 64;
+
+    public int MaxRows { get; init; } = 256;
+
+    public PrefillMode Prefill { get; init; } = PrefillMode.Converged;
+}

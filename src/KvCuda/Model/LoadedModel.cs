@@ -1,0 +1,183 @@
+using KvCuda.Backends;
+using KvCuda.KvStore;
+using KvCuda.Tensors;
+using KvCuda.Weights;
+
+namespace KvCuda.Model;
+
+/// <summary>A model ready to run: its files, its weights on a backend, its store and its decoder.</summary>
+internal sealed class LoadedModel : IDisposable
+{
+    readonly ModelWeights files; // in place in the mapped files
+    readonly Decoder decoder;
+    readonly LoadOptions options;
+    readonly ChunkLength chunk;
+    readonly nint arena;
+    readonly Batch batch;
+
+    LoadedModel(string folder, LoadOptions options, ModelWeights files, ModelConfig config, LayerSharing sharing,
+        IBackend backend, Action<string, double> report)
+    {
+        (this.options, this.files, Config, Sharing, Backend) = (options, files, config, sharing, backend);
+        MaxContext = ContextOf(folder, config, options);
+
+        long total = files.All.Sum(weight => weight.Tensor.Bytes), loaded = 0;
+        ModelWeights weights = files.Move(tensor =>
+        {
+            loaded += tensor.Bytes;
+            report("weights", (double)loaded / total);
+            return backend.Load(tensor);
+        });
+        KvType = options.KvType == "auto" ? weights.Type : DTypes.Parse(options.KvType);
+        Layout = new(Sharing, config.KvHeads, config.HeadDim, KvType, options.PageTokens);
+        Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, MaxContext, options));
+        arena = backend.AllocateBytes("key/value arena", Store.ArenaBytes);
+        batch = new(backend, options.MaxRows, options.MaxSequences, Layout.Classes.Count,
+            (MaxContext + options.PageTokens - 1) / options.PageTokens);
+        decoder = new(backend, config, weights, Sharing, KvOfOwner, options.MaxRows, options.MaxSequences);
+        chunk = new(options.MaxRows);
+        report("ready", 1);
+    }
+
+    public ModelConfig Config { get; }
+
+    public IBackend Backend { get; }
+
+    public LayerSharing Sharing { get; }
+
+    public DType KvType { get; }
+
+    public KvLayout Layout { get; }
+
+    public KvStore.KvStore Store { get; }
+
+    /// <summary>Longest sequence in tokens.</summary>
+    public int MaxContext { get; }
+
+    /// <summary>The one batch that passes are made of.</summary>
+    public Batch Batch => batch;
+
+    /// <summary>Most tokens of one sequence in a pass.</summary>
+    public int ChunkTokens => options.Prefill.Kind == PrefillKind.Sequential ? 1
+        : Sharing.IsCyclic ? chunk.Tokens : options.MaxRows;
+
+    /// <summary>Loads a model folder.</summary>
+    /// <param name="folder">config.json and safetensors</param>
+    /// <param name="options">what it is loaded for</param>
+    /// <param name="report">told the stage and how much of it is done, 0 to 1</param>
+    /// <param name="cancellation">ends the loading between two tensors</param>
+    public static LoadedModel Load(string folder, LoadOptions options, Action<string, double>? report = null,
+        CancellationToken cancellation = default)
+    {
+        ModelConfig config = ModelConfig.Load(folder);
+        LayerSharing sharing = SharingOf(config, options.Sharing);
+        ModelWeights? files = null;
+        IBackend? backend = null;
+        try
+        {
+            files = ModelWeights.Load(folder, config, sharing.Owns);
+            backend = BackendFactory.Create(options.Device, options.Threads);
+            return new(folder, options, files, config, sharing, backend, (stage, share) =>
+            {
+                cancellation.ThrowIfCancellationRequested();
+                report?.Invoke(stage, share);
+            });
+        }
+        catch
+        {
+            backend?.Dispose();
+            files?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The map the model was trained with, or the experiment that replaces it.</summary>
+    public static LayerSharing SharingOf(ModelConfig config, string? experiment) => experiment is null
+        ? LayerSharing.FromConfig(config.Layers, config.SharingWindow, config.SharingMap, config.ForceStrictlyEarlier,
+            config.ClaShareFactor, config.SharedTailLayers, config.Windows)
+        : LayerSharing.Parse(experiment, config.Layers, config.SharingWindow, config.Windows)
+            .WithStrictlyEarlier(config.ForceStrictlyEarlier);
+
+    /// <summary>Runs the batch, which must have been uploaded; the wanted rows' logits (wanted, vocabulary).</summary>
+    public Tensor Forward() => Forward(options.Prefill);
+
+    /// <inheritdoc cref="Forward()"/>
+    public Tensor Forward(PrefillMode mode)
+    {
+        Tensor logits = decoder.Forward(batch, mode);
+        if (batch.HasChunks && Sharing.IsCyclic && mode.Kind == PrefillKind.Converged)
+        {
+            chunk.Observe(batch.LongestChunk, decoder.Passes);
+        }
+        return logits;
+    }
+
+    /// <summary>Writes a sequence's page tables into the batch.</summary>
+    public void WriteTables(int row, KvSequence sequence)
+    {
+        for (int c = 0; c < Layout.Classes.Count; c++)
+        {
+            sequence.WriteTable(c, batch.TableRow(c, row));
+        }
+    }
+
+    /// <summary>Does on the device what the store decided: copies of pages that are about to be written but are shared.</summary>
+    public void CopyPages()
+    {
+        foreach (PageCopy copy in Store.TakeCopies())
+        {
+            Backend.CopyBytes(arena + (nint)copy.Destination * KvView.GranuleBytes,
+                arena + (nint)copy.Source * KvView.GranuleBytes, copy.Bytes);
+        }
+    }
+
+    /// <exception cref="InvalidRequestException">The prompt is empty, too long, or has an id outside the vocabulary.</exception>
+    /// <exception cref="KvBudgetException">At its longest the sequence can never fit.</exception>
+    public void CheckPrompt(IReadOnlyList<int> prompt, int maxTokens)
+    {
+        if (prompt.Count == 0)
+        {
+            throw new InvalidRequestException("The prompt has no tokens; give at least one.");
+        }
+        if (prompt.Count >= MaxContext)
+        {
+            throw new InvalidRequestException(
+                $"The prompt has {prompt.Count} tokens; with a context of {MaxContext} it can have at most {MaxContext - 1}.");
+        }
+        foreach (int token in prompt)
+        {
+            if ((uint)token >= (uint)Config.Vocabulary)
+            {
+                throw new InvalidRequestException($"The prompt has the token {token}; the model knows 0 to {Config.Vocabulary - 1}.");
+            }
+        }
+        int longest = (int)Math.Min((long)prompt.Count + maxTokens, MaxContext);
+        if (!Store.CanEverFit(longest))
+        {
+            long needed = Store.BytesFor(longest);
+            throw new KvBudgetException(
+                $"A sequence of {prompt.Count} prompt and up to {longest - prompt.Count} generated tokens needs {needed:N0} bytes of "
+                + $"key/value pages ({Layout.BytesPerToken:N0} per token); the budget is {Store.BudgetBytes:N0}. Ask for fewer tokens or "
+                + "raise the budget.", needed, Store.BudgetBytes);
+        }
+    }
+
+    public void Dispose()
+    {
+        Backend.Dispose();
+        files.Dispose();
+    }
+
+    KvView KvOfOwner(int owner) => new(arena, Layout.LayerOffset(owner), Layout.PageTokens, Config.KvHeads, Config.HeadDim,
+        KvType, batch.PageTable(Layout.ClassOf(owner)));
+
+    static int ContextOf(string folder, ModelConfig config, LoadOptions options)
+    {
+        if (options.MaxContext > config.MaxPositions)
+        {
+            throw new InvalidRequestException(
+                $"A context of {options.MaxContext} tokens was asked for; {folder} was made for {config.MaxPositions}.");
+        }
+        return options.MaxContext ?? config.MaxPositions;
+    }
+}
