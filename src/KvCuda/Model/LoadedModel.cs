@@ -30,7 +30,7 @@ internal sealed class LoadedModel : IDisposable
         });
         KvType = options.KvType == "auto" ? weights.Type : DTypes.Parse(options.KvType);
         Layout = new(Sharing, config.KvHeads, config.HeadDim, KvType, options.PageTokens);
-        Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, MaxContext, options));
+        Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, MaxContext, options)) { ChunkTokens = options.MaxRows };
         arena = backend.AllocateBytes("key/value arena", Store.ArenaBytes);
         batch = new(backend, options.MaxRows, options.MaxSequences, Layout.Classes.Count,
             (MaxContext + options.PageTokens - 1) / options.PageTokens);
