@@ -1,0 +1,11 @@
+namespace KvCuda.KvStore;
+
+/// <summary>The bytes of the arena, wherever it lives: what snapshots read from and write to.</summary>
+internal interface IKvBytes
+{
+    /// <summary>destination = the arena's bytes from <paramref name="offset"/> on.</summary>
+    void Read(long offset, Span<byte> destination);
+
+    /// <summary>The arena's bytes from <paramref name="offset"/> on = source.</summary>
+    void Write(long offset, ReadOnlySpan<byte> source);
+}
