@@ -7,5 +7,7 @@ return CommandLine.Run(args,
     RunCommand.Create(),
     LogitsCommand.Create(),
     InspectCommand.Create(),
+    ConvertCommand.Create(),
+    InitCommand.Create(),
     DoctorCommand.Create(),
 ]);
