@@ -4,22 +4,107 @@ using KvCuda.Weights;
 
 namespace KvCuda.Cli;
 
-/// <summary>`kvcuda inspect`: what a model folder holds.</summary>
+/// <summary>
+/// `kvcuda inspect`: what a model folder holds, and the reason if it could not be run. The report is printed as far as it
+/// goes either way; a model that would be refused is exit code 1.
+/// </summary>
 internal static class InspectCommand
 {
     public static Command Create()
     {
         var model = new Argument<string>("model") { Description = "Model folder" };
-        var command = new Command("inspect", "Layers, the sharing map drawn, bytes per token, tensors, tokenizer") { model };
+        var sharing = new Option<string?>("--sharing")
+        {
+            Description = "Show another layer sharing map, as in lasagna-bottom:11 (experimental)",
+        };
+        var json = new Option<bool>("--json") { Description = "One JSON object" };
+        var tensors = new Option<bool>("--tensors") { Description = "List every tensor" };
+        var command = new Command("inspect", "Layers, the sharing map drawn, KV bytes per token, tensors, tokenizer")
+        {
+            model, sharing, json, tensors,
+        };
         command.SetAction(parse =>
         {
-            ModelConfig config = ModelConfig.Load(parse.GetValue(model)!);
-            LayerSharing sharing = LayerSharing.FromConfig(config.Layers, config.SharingWindow, config.SharingMap,
-                config.ForceStrictlyEarlier, config.ClaShareFactor, config.SharedTailLayers, config.Windows);
-            using ModelWeights weights = ModelWeights.Load(parse.GetValue(model)!, config, sharing.Owns);
-            parse.InvocationConfiguration.Output.WriteLine($"{config.Architecture}, {config.Layers} layers, {sharing}");
-            return CommandLine.Done;
+            using var found = new ModelFindings(parse.GetValue(model)!, parse.GetValue(sharing));
+            TextWriter output = parse.InvocationConfiguration.Output;
+            if (parse.GetValue(json))
+            {
+                InspectJson.Write(output, found);
+            }
+            else
+            {
+                InspectReport.Write(output, found, parse.GetValue(tensors));
+            }
+            return found.Refusal is null ? CommandLine.Done : throw found.Refusal;
         });
         return command;
     }
+}
+
+/// <summary>All that can be found out about a model folder, up to what makes it unusable.</summary>
+internal sealed class ModelFindings : IDisposable
+{
+    public ModelFindings(string folder, string? sharing)
+    {
+        Folder = folder;
+        if (!Directory.Exists(folder))
+        {
+            throw new ModelFormatException($"There is no model folder at {folder}.");
+        }
+        TokenizerFiles = [.. ModelFolderWriter.TokenizerFiles.Where(name => File.Exists(Path.Combine(folder, name)))];
+        Try(() => Files = SafetensorsModel.Open(folder));
+        Try(() => Config = ModelConfig.Load(folder));
+        if (Config is ModelConfig config)
+        {
+            Try(() => NativeSharing = ModelSharing.Native(config));
+            Try(() => Sharing = ModelSharing.Asked(config, sharing));
+            if (Files is SafetensorsModel files && Sharing is LayerSharing map)
+            {
+                Try(() => ModelWeights.Load(files, config, map.Owns).Dispose());
+            }
+        }
+        IsOverride = sharing is not null && Sharing is not null && !Sharing.Equals(NativeSharing);
+    }
+
+    public string Folder { get; }
+
+    public ModelConfig? Config { get; private set; }
+
+    public SafetensorsModel? Files { get; private set; }
+
+    /// <summary>What the config says.</summary>
+    public LayerSharing? NativeSharing { get; private set; }
+
+    /// <summary>The map that is shown.</summary>
+    public LayerSharing? Sharing { get; private set; }
+
+    /// <summary>The map shown is not the model's own.</summary>
+    public bool IsOverride { get; }
+
+    public IReadOnlyList<string> TokenizerFiles { get; }
+
+    /// <summary>The first reason why the model could not be run; null if there is none.</summary>
+    public KvCudaException? Refusal { get; private set; }
+
+    /// <summary>Parameters that the shown map needs; a tied head counts once.</summary>
+    public long Parameters => Config is null || Sharing is null
+        ? 0
+        : TensorList.Of(Config, Sharing.Owns).Sum(spec => spec.Shape.Count);
+
+    /// <summary>Key and value numbers of one token in one owner layer.</summary>
+    public long NumbersPerOwner => Config is null ? 0 : 2L * Config.KvSize;
+
+    void Try(Action step)
+    {
+        try
+        {
+            step();
+        }
+        catch (KvCudaException reason)
+        {
+            Refusal ??= reason;
+        }
+    }
+
+    public void Dispose() => Files?.Dispose();
 }
