@@ -101,7 +101,15 @@ internal sealed class Batch
     /// <param name="firstPosition">position of the first of them</param>
     /// <param name="wantLast">the last row's logits are wanted</param>
     /// <returns>the sequence's row in the page tables, to be filled through <see cref="TableRow"/></returns>
-    public int Add(ReadOnlySpan<int> tokens, int firstPosition, bool wantLast)
+    public int Add(ReadOnlySpan<int> tokens, int firstPosition, bool wantLast) =>
+        Add(tokens, firstPosition, wantLast ? 1 : 0);
+
+    /// <summary>Adds the next rows of a sequence, of which the last <paramref name="wanted"/> want logits.</summary>
+    /// <param name="tokens">the rows' tokens</param>
+    /// <param name="firstPosition">position of the first of them</param>
+    /// <param name="wanted">how many; a pass has room for MaxSequences in all</param>
+    /// <returns>the sequence's row in the page tables</returns>
+    public int Add(ReadOnlySpan<int> tokens, int firstPosition, int wanted)
     {
         int sequence = SequenceCount++;
         tokens.CopyTo(Tokens[RowCount..]);
@@ -112,10 +120,10 @@ internal sealed class Batch
         }
         RowCount += tokens.Length;
         LongestChunk = Math.Max(LongestChunk, tokens.Length);
-        if (wantLast)
+        for (int i = wanted; i > 0; i--)
         {
-            WantedRows[WantedCount] = RowCount - 1;
-            WantedPositions[WantedCount] = firstPosition + tokens.Length - 1;
+            WantedRows[WantedCount] = RowCount - i;
+            WantedPositions[WantedCount] = firstPosition + tokens.Length - i;
             WantedSequences[WantedCount] = sequence;
             WantedCount++;
         }

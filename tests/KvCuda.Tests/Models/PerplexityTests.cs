@@ -1,0 +1,75 @@
+using System.Globalization;
+using System.Text.Json;
+using KvCuda.Engine;
+using KvCuda.Model;
+using KvCuda.Tests.Kernels;
+
+namespace KvCuda.Tests.Models;
+
+/// <summary>The trained models of weights/ say what the recipe that trained them measured: expected.json in their folders.</summary>
+public sealed class PerplexityTests
+{
+    // Both compute in f32, in another order: 1e-6 of a logit each, and far less in a mean over 3,072 predictions.
+    const double RelativeTolerance = 1e-4, LogitTolerance = 2e-3;
+
+    static readonly string weights = Path.Combine(NvrtcMachine.Root, "weights");
+
+    public static TheoryData<string, string> ModelsAndModes()
+    {
+        TheoryData<string, string> data = [];
+        foreach (string model in Models())
+        {
+            foreach (string mode in (string[])["sequential", "converged", "iterative:7+2"])
+            {
+                data.Add(model, mode);
+            }
+        }
+        return data;
+    }
+
+    public static TheoryData<string> EveryModel() => [.. Models()];
+
+    [Theory]
+    [MemberData(nameof(ModelsAndModes))]
+    public void Perplexity_is_the_recipes_in_every_prefill_mode(string model, string mode)
+    {
+        using JsonDocument expected = Expected(model);
+        using JsonDocument heldOut = JsonDocument.Parse(File.ReadAllText(Path.Combine(weights, "held-out.json")));
+        int[][] windows = [.. heldOut.RootElement.EnumerateArray().Select(Ids)];
+        double recipes = expected.RootElement.GetProperty("perplexity").GetProperty(mode).GetDouble();
+
+        double ours = Perplexity.Of(Path.Combine(weights, model), PrefillMode.Parse(mode), windows);
+
+        Assert.True(Math.Abs(ours / recipes - 1) < RelativeTolerance,
+            string.Create(CultureInfo.InvariantCulture, $"{model}, {mode}: perplexity {ours:F4}, the recipe measured {recipes:F4}"));
+    }
+
+    [Theory]
+    [MemberData(nameof(EveryModel))]
+    public void Greedy_tokens_and_last_logits_are_the_recipes(string model)
+    {
+        using JsonDocument expected = Expected(model);
+        JsonElement[] cases = [.. expected.RootElement.GetProperty("results").EnumerateArray()];
+        using LoadedModel loaded = LoadedModel.Load(Path.Combine(weights, model), new() { Device = "cpu", KvType = "f32" },
+            cancellation: TestContext.Current.CancellationToken);
+        IReadOnlyList<LogitsRun.Outcome> outcomes = new LogitsRun(loaded, PrefillMode.Converged)
+            .Run([.. cases.Select(one => Ids(one.GetProperty("prompt")))], greedy: 32);
+
+        foreach ((JsonElement one, LogitsRun.Outcome outcome) in cases.Zip(outcomes))
+        {
+            float[] logits = [.. one.GetProperty("logits_last").EnumerateArray().Select(logit => logit.GetSingle())];
+            Assert.All(logits.Zip(outcome.Logits), pair => Assert.Equal(pair.First, pair.Second, LogitTolerance));
+            if (one.GetProperty("min_top2_gap").GetDouble() > 2 * LogitTolerance)
+            {
+                Assert.Equal(Ids(one.GetProperty("greedy")), outcome.Greedy);
+            }
+        }
+    }
+
+    static IEnumerable<string> Models() => Directory.EnumerateDirectories(weights)
+        .Where(folder => File.Exists(Path.Combine(folder, "expected.json"))).Select(folder => Path.GetFileName(folder)!).Order();
+
+    static JsonDocument Expected(string model) => JsonDocument.Parse(File.ReadAllText(Path.Combine(weights, model, "expected.json")));
+
+    static int[] Ids(JsonElement ids) => [.. ids.EnumerateArray().Select(id => id.GetInt32())];
+}
