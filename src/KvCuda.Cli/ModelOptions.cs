@@ -50,6 +50,13 @@ internal sealed class ModelOptions
         DefaultValueFactory = _ => "converged",
     };
 
+    public Option<string> Numerics { get; } = new("--numerics")
+    {
+        Description = "fast or consistent: whether a row's bits may depend on how many rows run together in prompt-sized calls. "
+            + "On the CPU both are consistent.",
+        DefaultValueFactory = _ => "fast",
+    };
+
     public Option<int?> Context { get; } = new("--context") { Description = "Longest sequence in tokens; default: the model's." };
 
     public Option<bool> Stats { get; } = new("--stats") { Description = "Print calls per verb to standard error at the end." };
@@ -58,8 +65,9 @@ internal sealed class ModelOptions
     public void AddTo(Command command)
     {
         command.Add(Model);
+        Numerics.AcceptOnlyFromAmong("fast", "consistent");
         foreach (Option option in new Option[]
-            { Device, Threads, Sharing, KvBudget, PageTokens, KvType, Prefill, Context, Stats })
+            { Device, Threads, Sharing, KvBudget, PageTokens, KvType, Prefill, Numerics, Context, Stats })
         {
             command.Add(option);
         }

@@ -93,7 +93,7 @@ internal sealed class LogitsRun
                     + "once; raise --kv-budget or run them one by one.", model.Store.BudgetBytes + 1, model.Store.BudgetBytes);
             }
             ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(sequence.Tokens).Slice(start, rows);
-            int row = batch.Add(tokens, start, wantLast: start + rows == sequence.Tokens.Count);
+            int row = batch.Add(tokens, start, wanted: start + rows == sequence.Tokens.Count ? 1 : 0);
             model.WriteTables(row, sequence.Kv);
             scheduled.Add((sequence, start, rows));
         }

@@ -45,7 +45,7 @@ internal sealed class Scheduler(LoadedModel model)
         {
             ReadOnlySpan<int> tokens =
                 System.Runtime.InteropServices.CollectionsMarshal.AsSpan(rows.Request.Tokens).Slice(rows.Start, rows.Count);
-            int sequence = batch.Add(tokens, rows.Start, rows.Wanted);
+            int sequence = batch.Add(tokens, rows.Start, rows.Wanted ? 1 : 0);
             model.WriteTables(sequence, rows.Request.Kv!);
         }
         return scheduled;

@@ -18,16 +18,18 @@ internal sealed class Batch
 
     /// <param name="backend">where the pass will run</param>
     /// <param name="maxRows">most rows of one pass</param>
-    /// <param name="maxSequences">most sequences of one pass; as many rows can want logits</param>
+    /// <param name="maxSequences">most sequences of one pass</param>
+    /// <param name="maxWanted">most rows whose logits are wanted</param>
     /// <param name="classes">page classes of the store</param>
     /// <param name="pagesPerSequence">length of a page table: pages of the longest sequence</param>
-    public Batch(IBackend backend, int maxRows, int maxSequences, int classes, int pagesPerSequence)
+    public Batch(IBackend backend, int maxRows, int maxSequences, int maxWanted, int classes, int pagesPerSequence)
     {
         this.backend = backend;
         MaxRows = maxRows;
         MaxSequences = maxSequences;
+        MaxWanted = maxWanted;
         PagesPerSequence = pagesPerSequence;
-        ints = new int[3 * maxRows + 3 * maxSequences];
+        ints = new int[3 * maxRows + 3 * maxWanted];
         deviceInts = backend.Allocate("batch", DType.I32, 1, ints.Length);
         tables = new int[classes][];
         deviceTables = new Tensor[classes];
@@ -41,6 +43,8 @@ internal sealed class Batch
     public int MaxRows { get; }
 
     public int MaxSequences { get; }
+
+    public int MaxWanted { get; }
 
     public int PagesPerSequence { get; }
 
@@ -64,11 +68,11 @@ internal sealed class Batch
 
     Span<int> Sequences => ints.AsSpan(2 * MaxRows, MaxRows);
 
-    Span<int> WantedRows => ints.AsSpan(3 * MaxRows, MaxSequences);
+    Span<int> WantedRows => ints.AsSpan(3 * MaxRows, MaxWanted);
 
-    Span<int> WantedPositions => ints.AsSpan(3 * MaxRows + MaxSequences, MaxSequences);
+    Span<int> WantedPositions => ints.AsSpan(3 * MaxRows + MaxWanted, MaxWanted);
 
-    Span<int> WantedSequences => ints.AsSpan(3 * MaxRows + 2 * MaxSequences, MaxSequences);
+    Span<int> WantedSequences => ints.AsSpan(3 * MaxRows + 2 * MaxWanted, MaxWanted);
 
     public ReadOnlySpan<int> HostTokens => Tokens[..RowCount];
 
@@ -82,8 +86,8 @@ internal sealed class Batch
 
     /// <summary>The rows whose logits are wanted, on the device; their Tokens are their places among <see cref="Rows"/>.</summary>
     public BatchRows Wanted => new(deviceInts.Range(3 * MaxRows, WantedCount),
-        deviceInts.Range(3 * MaxRows + MaxSequences, WantedCount),
-        deviceInts.Range(3 * MaxRows + 2 * MaxSequences, WantedCount));
+        deviceInts.Range(3 * MaxRows + MaxWanted, WantedCount),
+        deviceInts.Range(3 * MaxRows + 2 * MaxWanted, WantedCount));
 
     /// <summary>The page tables of one class: (maxSequences, pagesPerSequence), at an address that never changes.</summary>
     public Tensor PageTable(int pageClass) => deviceTables[pageClass];
@@ -99,16 +103,8 @@ internal sealed class Batch
     /// <summary>Adds the next rows of a sequence.</summary>
     /// <param name="tokens">the rows' tokens</param>
     /// <param name="firstPosition">position of the first of them</param>
-    /// <param name="wantLast">the last row's logits are wanted</param>
+    /// <param name="wanted">so many of the last rows' logits are wanted</param>
     /// <returns>the sequence's row in the page tables, to be filled through <see cref="TableRow"/></returns>
-    public int Add(ReadOnlySpan<int> tokens, int firstPosition, bool wantLast) =>
-        Add(tokens, firstPosition, wantLast ? 1 : 0);
-
-    /// <summary>Adds the next rows of a sequence, of which the last <paramref name="wanted"/> want logits.</summary>
-    /// <param name="tokens">the rows' tokens</param>
-    /// <param name="firstPosition">position of the first of them</param>
-    /// <param name="wanted">how many; a pass has room for MaxSequences in all</param>
-    /// <returns>the sequence's row in the page tables</returns>
     public int Add(ReadOnlySpan<int> tokens, int firstPosition, int wanted)
     {
         int sequence = SequenceCount++;
@@ -120,10 +116,10 @@ internal sealed class Batch
         }
         RowCount += tokens.Length;
         LongestChunk = Math.Max(LongestChunk, tokens.Length);
-        for (int i = wanted; i > 0; i--)
+        for (int row = tokens.Length - wanted; row < tokens.Length; row++)
         {
-            WantedRows[WantedCount] = RowCount - i;
-            WantedPositions[WantedCount] = firstPosition + tokens.Length - i;
+            WantedRows[WantedCount] = RowCount - tokens.Length + row;
+            WantedPositions[WantedCount] = firstPosition + row;
             WantedSequences[WantedCount] = sequence;
             WantedCount++;
         }

@@ -21,5 +21,8 @@ internal sealed record LoadOptions
 
     public int MaxRows { get; init; } = 256;
 
+    /// <summary>Most rows of a pass whose logits are wanted; null is one per sequence.</summary>
+    public int? MaxWanted { get; init; }
+
     public PrefillMode Prefill { get; init; } = PrefillMode.Converged;
 }

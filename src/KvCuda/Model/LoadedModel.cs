@@ -32,9 +32,10 @@ internal sealed class LoadedModel : IDisposable
         Layout = new(Sharing, config.KvHeads, config.HeadDim, KvType, options.PageTokens);
         Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, MaxContext, options)) { ChunkTokens = options.MaxRows };
         arena = backend.AllocateBytes("key/value arena", Store.ArenaBytes);
-        batch = new(backend, options.MaxRows, options.MaxSequences, Layout.Classes.Count,
+        int wanted = options.MaxWanted ?? options.MaxSequences;
+        batch = new(backend, options.MaxRows, options.MaxSequences, wanted, Layout.Classes.Count,
             (MaxContext + options.PageTokens - 1) / options.PageTokens);
-        decoder = new(backend, config, weights, Sharing, KvOfOwner, options.MaxRows, options.MaxSequences);
+        decoder = new(backend, config, weights, Sharing, KvOfOwner, options.MaxRows, wanted);
         chunk = new(options.MaxRows);
         report("ready", 1);
     }
