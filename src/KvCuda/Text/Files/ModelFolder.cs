@@ -73,6 +73,38 @@ static class ModelFolder
         }
     }
 
+    /// <summary>bos_token, eos_token and the like, with their text: what chat templates see of them.</summary>
+    public static Dictionary<string, string> SpecialTokens(JsonElement tokenizerConfig)
+    {
+        var tokens = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (JsonProperty property in tokenizerConfig.EnumerateObject())
+        {
+            JsonElement value = property.Value;
+            if (property.Name.EndsWith("_token", StringComparison.Ordinal)
+                && (value.ValueKind == JsonValueKind.String || (value.ValueKind == JsonValueKind.Object
+                    && value.TryGetProperty("content"u8, out value) && value.ValueKind == JsonValueKind.String)))
+            {
+                tokens[property.Name] = value.GetString()!;
+            }
+        }
+
+        return tokens;
+    }
+
+    /// <summary>A text file.</summary>
+    public static string ReadText(string path)
+    {
+        try
+        {
+            return new FileInfo(path).Length <= MaxBytes ? File.ReadAllText(path)
+                : throw new ModelFormatException($"{path}: larger than {MaxBytes >> 20} MiB.");
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new ModelFormatException($"{path}: {e.Message}", e);
+        }
+    }
+
     /// <summary>A JSON file, or null if it is not there.</summary>
     public static JsonDocument? ReadJson(string path)
     {

@@ -1,0 +1,159 @@
+using System.Text;
+using System.Text.Json;
+using KvCuda.Text.Files;
+using KvCuda.Text.Jinja;
+
+namespace KvCuda.Text;
+
+/// <summary>One message of a conversation.</summary>
+/// <param name="Role">"system", "user", "assistant", "tool", or what else the model knows.</param>
+/// <param name="Content">Its text.</param>
+public sealed record ChatMessage(string Role, string Content);
+
+/// <summary>
+/// The template that turns a conversation into the text a model was trained on: the Jinja that model folders carry, run in a
+/// sandbox whose time and output are bounded.
+/// </summary>
+/// <remarks>
+/// <code>
+/// ChatTemplate? template = ChatTemplate.Load("weights/demo");
+/// string prompt = template.Render([new ChatMessage("user", "Hello")], addGenerationPrompt: true);
+/// IReadOnlyList&lt;int&gt; ids = tokenizer.EncodeToIds(prompt, SpecialTokens.Parse);   // the template has written the BOS itself
+/// </code>
+/// Rendering is safe for concurrent use. Templates see what they see in Hugging Face's library: <c>messages</c>, <c>tools</c>,
+/// <c>documents</c>, <c>add_generation_prompt</c>, the special tokens (<c>bos_token</c>, ..), whatever else the caller gives
+/// (<c>enable_thinking</c>, ..), <c>raise_exception</c> and <c>strftime_now</c>.
+/// </remarks>
+public sealed class ChatTemplate
+{
+    const int MaxSourceChars = 1 << 20;
+
+    readonly List<Statement> body;
+    readonly TemplateErrors errors;
+    readonly Dictionary<string, object?> specialTokens;
+
+    /// <summary>Reads a template.</summary>
+    /// <param name="source">Jinja.</param>
+    /// <param name="name">What to call it in errors.</param>
+    /// <param name="specialTokens">Names such as <c>bos_token</c>, with the token's text.</param>
+    /// <exception cref="ModelFormatException">It is not well formed; the message names the line.</exception>
+    /// <exception cref="UnsupportedModelException">It uses something that KvCuda does not implement; the message names the line.</exception>
+    public ChatTemplate(string source, string name = "chat template", IReadOnlyDictionary<string, string>? specialTokens = null)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        Source = source;
+        errors = new TemplateErrors(name);
+        if (source.Length > MaxSourceChars)
+        {
+            throw new ModelFormatException($"{name}: {source.Length} characters; a template has at most {MaxSourceChars}.");
+        }
+
+        body = Parser.Parse(source, errors);
+        this.specialTokens = (specialTokens ?? new Dictionary<string, string>())
+            .ToDictionary(t => t.Key, t => (object?)t.Value, StringComparer.Ordinal);
+    }
+
+    /// <summary>The template as it was read.</summary>
+    public string Source { get; }
+
+    /// <summary>
+    /// The template of a model folder: <c>chat_template.jinja</c>, or <c>chat_template</c> of <c>tokenizer_config.json</c>
+    /// (a text, or a list of named ones); null if there is none.
+    /// </summary>
+    /// <param name="modelFolder">The folder.</param>
+    /// <param name="variant">Which of several: "default", "tool_use", "rag". One that is not there means the default.</param>
+    public static ChatTemplate? Load(string modelFolder, string variant = "default")
+    {
+        string configPath = Path.Combine(modelFolder, "tokenizer_config.json");
+        using JsonDocument? config = ModelFolder.ReadJson(configPath);
+        JsonElement root = config?.RootElement is { ValueKind: JsonValueKind.Object } o ? o : default;
+        Dictionary<string, string> special = root.ValueKind == JsonValueKind.Object ? ModelFolder.SpecialTokens(root) : [];
+        foreach (string path in (string[])[
+            Path.Combine(modelFolder, "additional_chat_templates", variant + ".jinja"),
+            Path.Combine(modelFolder, "chat_template.jinja")])
+        {
+            if (variant.AsSpan().IndexOfAny('/', '\\') < 0 && File.Exists(path))
+            {
+                return new ChatTemplate(ModelFolder.ReadText(path), path, special);
+            }
+        }
+
+        if (root.ValueKind != JsonValueKind.Object || !root.TryGetProperty("chat_template"u8, out JsonElement template))
+        {
+            return null;
+        }
+
+        string name = configPath + ", chat_template";
+        switch (template.ValueKind)
+        {
+            case JsonValueKind.String:
+                return new ChatTemplate(template.GetString()!, name, special);
+            case JsonValueKind.Array:
+                var named = new Dictionary<string, string>(StringComparer.Ordinal);
+                foreach (JsonElement entry in template.EnumerateArray())
+                {
+                    if (entry.ValueKind == JsonValueKind.Object && entry.TryGetProperty("name"u8, out JsonElement key)
+                        && entry.TryGetProperty("template"u8, out JsonElement text) && key.ValueKind == JsonValueKind.String
+                        && text.ValueKind == JsonValueKind.String)
+                    {
+                        named[key.GetString()!] = text.GetString()!;
+                    }
+                }
+
+                return named.TryGetValue(variant, out string? source) || named.TryGetValue("default", out source)
+                    ? new ChatTemplate(source, name, special)
+                    : throw new ModelFormatException($"{name}: neither \"{variant}\" nor \"default\" is in the list.");
+            default:
+                return null;
+        }
+    }
+
+    /// <summary>Renders a conversation.</summary>
+    /// <param name="messages">In order.</param>
+    /// <param name="addGenerationPrompt">End with the beginning of the assistant's answer.</param>
+    /// <param name="variables">Anything else the template is to see.</param>
+    /// <exception cref="InvalidRequestException">The template refuses the conversation, or does more than it may.</exception>
+    public string Render(
+        IEnumerable<ChatMessage> messages, bool addGenerationPrompt = true, IReadOnlyDictionary<string, object?>? variables = null)
+    {
+        ArgumentNullException.ThrowIfNull(messages);
+        var all = new Dictionary<string, object?>(StringComparer.Ordinal)
+        {
+            ["tools"] = null,
+            ["documents"] = null,
+            ["messages"] = messages
+                .Select(m => new Dictionary<string, object?> { ["role"] = m.Role, ["content"] = m.Content }).ToList(),
+            ["add_generation_prompt"] = addGenerationPrompt,
+        };
+        foreach ((string name, object? value) in variables ?? new Dictionary<string, object?>())
+        {
+            all[name] = value;
+        }
+
+        return Render(all);
+    }
+
+    /// <summary>Renders with exactly these variables, and the special tokens.</summary>
+    /// <param name="variables">
+    /// Strings, booleans, numbers, lists, dictionaries with string keys, <see cref="JsonElement"/>, and these within each other.
+    /// </param>
+    /// <param name="clock">What <c>strftime_now</c> reads; the system's clock if null.</param>
+    /// <exception cref="InvalidRequestException">The template refuses the conversation, or does more than it may.</exception>
+    public string Render(IReadOnlyDictionary<string, object?> variables, TimeProvider? clock = null)
+    {
+        ArgumentNullException.ThrowIfNull(variables);
+        var context = new RenderContext(errors, clock ?? TimeProvider.System);
+        foreach ((string name, object? value) in specialTokens)
+        {
+            context.Scope.Set(name, value);
+        }
+
+        foreach ((string name, object? value) in variables)
+        {
+            context.Scope.Set(name, Py.FromObject(value));
+        }
+
+        Statement.Execute(body, context);
+        return context.Output.ToString();
+    }
+}

@@ -1,0 +1,93 @@
+namespace KvCuda.Text.Jinja;
+
+// Values are null (None), bool, long, double, string, Sequence, Dict, Undefined, Namespace, or an IJinjaCallable.
+
+/// <summary>What a name stands for that was never set: empty when printed or walked through, an error when used otherwise.</summary>
+sealed class Undefined(string what)
+{
+    public string What => what;
+}
+
+/// <summary>A list or a tuple; never changed once made.</summary>
+sealed class Sequence(List<object?> items, bool isTuple = false)
+{
+    public List<object?> Items => items;
+
+    public bool IsTuple => isTuple;
+}
+
+/// <summary>A dictionary that remembers the order in which its keys came.</summary>
+sealed class Dict
+{
+    readonly Dictionary<object, int> index = new(ValueComparer.Instance);
+    readonly List<KeyValuePair<object?, object?>> entries = [];
+
+    public int Count => entries.Count;
+
+    public IReadOnlyList<KeyValuePair<object?, object?>> Entries => entries;
+
+    public bool TryGet(object? key, out object? value)
+    {
+        bool found = index.TryGetValue(key ?? DBNull.Value, out int at);
+        value = found ? entries[at].Value : null;
+        return found;
+    }
+
+    public void Set(object? key, object? value)
+    {
+        if (key is Sequence { IsTuple: false } or Dict or Namespace)
+        {
+            throw new RenderException($"a {Py.TypeName(key)} cannot be a key of a dict");
+        }
+
+        if (index.TryGetValue(key ?? DBNull.Value, out int at))
+        {
+            entries[at] = new(entries[at].Key, value);
+        }
+        else
+        {
+            index[key ?? DBNull.Value] = entries.Count;
+            entries.Add(new(key, value));
+        }
+    }
+}
+
+/// <summary>namespace(): the one thing whose attributes a template can set, also from within a loop.</summary>
+sealed class Namespace
+{
+    public Dictionary<string, object?> Values { get; } = new(StringComparer.Ordinal);
+}
+
+/// <summary>Something that can be called.</summary>
+interface IJinjaCallable
+{
+    object? Call(List<object?> arguments, Dictionary<string, object?> named, RenderContext context);
+}
+
+/// <summary>A method bound to its value, or a global function.</summary>
+sealed class Function(Func<Arguments, RenderContext, object?> body, string name) : IJinjaCallable
+{
+    public object? Call(List<object?> arguments, Dictionary<string, object?> named, RenderContext context)
+    {
+        var all = new Arguments(name, arguments, named);
+        object? result = body(all, context);
+        all.ExpectNoMore();
+        return result;
+    }
+}
+
+/// <summary>Equality and hashing as Python has them: 1 == 1.0 == True.</summary>
+sealed class ValueComparer : IEqualityComparer<object>
+{
+    public static readonly ValueComparer Instance = new();
+
+    public new bool Equals(object? x, object? y) => Py.Equal(x is DBNull ? null : x, y is DBNull ? null : y);
+
+    public int GetHashCode(object value) => value switch
+    {
+        bool b => (b ? 1.0 : 0.0).GetHashCode(),
+        long l => ((double)l).GetHashCode(),
+        Sequence s => s.Items.Aggregate(17, (hash, item) => (hash * 31) + GetHashCode(item ?? DBNull.Value)),
+        _ => value.GetHashCode(),
+    };
+}
