@@ -7,6 +7,7 @@ static class Conversions
 {
     public static object? Int(object? value, object? absent) => value switch
     {
+        Undefined u => throw new RenderException($"{u.What} is undefined and is no number"),
         bool b => b ? 1L : 0L,
         long l => l,
         double d when double.IsFinite(d) && Math.Abs(d) < 9e18 => (long)d,
@@ -18,6 +19,7 @@ static class Conversions
 
     public static object? Float(object? value, object? absent) => value switch
     {
+        Undefined u => throw new RenderException($"{u.What} is undefined and is no number"),
         bool or long or double => Py.ToDouble(value),
         string s when double.TryParse(s.Trim(), NumberStyles.Float, CultureInfo.InvariantCulture, out double d) => d,
         _ => absent,
@@ -30,7 +32,7 @@ static class Conversions
         double number = Py.ToDouble(value), scale = Math.Pow(10, precision);
         return method switch
         {
-            "common" => value is long or bool ? (object)(double)Py.ToLong(value) : Math.Round(number, (int)precision, MidpointRounding.ToEven),
+            "common" => value is long or bool ? (object)Py.ToLong(value) : Math.Round(number, (int)precision, MidpointRounding.ToEven),
             "ceil" => Math.Ceiling(number * scale) / scale,
             "floor" => Math.Floor(number * scale) / scale,
             _ => throw new RenderException("round: the method is common, ceil or floor"),

@@ -9,7 +9,7 @@ abstract class Expression(int line)
     {
         try
         {
-            context.Pay(1);
+            context.Enter();
             return Compute(context);
         }
         catch (RenderException e)
@@ -19,6 +19,10 @@ abstract class Expression(int line)
         catch (UnsupportedException e)
         {
             throw context.Errors.Unsupported(line, e.Message);
+        }
+        catch (OverflowException)
+        {
+            throw context.Errors.Render(line, "a number does not fit into 64 bits");
         }
     }
 
@@ -119,7 +123,7 @@ sealed class Unary(int line, bool negative, Expression inner) : Expression(line)
 {
     protected override object? Compute(RenderContext context) => inner.Evaluate(context) switch
     {
-        double d => negative ? -d : d,
+        double d => (object)(negative ? -d : d),
         { } value when Py.IsNumber(value) => negative ? checked(-Py.ToLong(value)) : Py.ToLong(value),
         var value => throw new RenderException($"a {Py.TypeName(value)} has no sign"),
     };

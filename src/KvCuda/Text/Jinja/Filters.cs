@@ -7,7 +7,7 @@ static class Filters
 
     static readonly Dictionary<string, Filter> All = new(StringComparer.Ordinal)
     {
-        ["abs"] = (v, _, _) => v is double d ? Math.Abs(d) : Math.Abs(Py.ToLong(v)),
+        ["abs"] = (v, _, _) => v is double d ? (object)Math.Abs(d) : Math.Abs(Py.ToLong(v)),
         ["attr"] = (v, a, _) => Members.Attribute(v, a.TakeString("name")),
         ["batch"] = ListFilters.Batch,
         ["capitalize"] = (v, _, _) => StringMethods.Capitalize(Py.Str(v)),
@@ -54,7 +54,7 @@ static class Filters
         ["trim"] = (v, a, _) => StringMethods.Strip(Py.Str(v), a.TakeString("chars", null), true, true),
         ["truncate"] = Truncate,
         ["unique"] = ListFilters.Unique,
-        ["upper"] = (v, _, c) => c.Pay(Py.Str(v).ToUpperInvariant()),
+        ["upper"] = (v, _, c) => c.Pay(StringMethods.Upper(Py.Str(v))),
         ["urlencode"] = (v, _, c) => c.Pay(Uri.EscapeDataString(Py.Str(v)).Replace("%2F", "/", StringComparison.Ordinal)),
         ["wordcount"] = (v, _, _) => Words(Py.Str(v)),
     };
@@ -93,15 +93,15 @@ static class Filters
         object? width = arguments.Take("width", 4L);
         bool first = Py.Truthy(arguments.Take("first", false)), blank = Py.Truthy(arguments.Take("blank", false));
         string indent = width as string ?? new string(' ', (int)Math.Clamp(Py.ToLong(width), 0, 1000));
-        string[] lines = Py.Str(value).ReplaceLineEndings("\n").Split('\n');
-        if ((long)lines.Length * indent.Length > RenderContext.MaxOutput)
+        List<string> lines = StringMethods.SplitLines(Py.Str(value) + "\n", keepEnds: false, context).Items.ConvertAll(l => (string)l!);
+        if ((long)lines.Count * indent.Length > RenderContext.MaxOutput)
         {
             throw new RenderException($"a text grows beyond {RenderContext.MaxOutput} characters");
         }
 
-        for (int i = first ? 0 : 1; i < lines.Length; i++)
+        for (int i = first ? 0 : 1; i < lines.Count; i++)
         {
-            lines[i] = lines[i].Length > 0 || blank ? indent + lines[i] : lines[i];
+            lines[i] = lines[i].Length > 0 || blank || i == 0 ? indent + lines[i] : lines[i];
         }
 
         return context.Pay(string.Join('\n', lines));

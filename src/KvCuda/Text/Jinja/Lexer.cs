@@ -24,7 +24,7 @@ sealed class Lexer
     Lexer(string template, TemplateErrors errors)
     {
         this.errors = errors;
-        string text = template.ReplaceLineEndings("\n").Replace('\r', '\n');
+        string text = template.Replace("\r\n", "\n", StringComparison.Ordinal).Replace('\r', '\n');
         source = text.EndsWith('\n') ? text[..^1] : text;
     }
 
@@ -50,20 +50,7 @@ sealed class Lexer
 
             char sign = tag + 2 < source.Length && source[tag + 2] is '-' or '+' ? source[tag + 2] : ' ';
             char kind = source[tag + 1];
-            string kept = text;
-            if (sign == '-')
-            {
-                kept = text.TrimEnd();
-            }
-            else if (sign != '+' && kind != '{')
-            {
-                int lineAt = text.LastIndexOf('\n') + 1;
-                if ((lineAt > 0 || lineStarts) && string.IsNullOrWhiteSpace(text[lineAt..]))
-                {
-                    kept = text[..lineAt];
-                }
-            }
-
+            string kept = BeforeTag(text, sign, lstrips: kind != '{');
             if (kept.Length > 0)
             {
                 tokens.Add(new Token(TokenKind.Data, kept, line));
@@ -86,6 +73,19 @@ sealed class Lexer
         }
 
         tokens.Add(new Token(TokenKind.End, "", line));
+    }
+
+    // White space that goes because of the tag after it: {%- all, {% what begins its line, {%+ none.
+    string BeforeTag(string text, char sign, bool lstrips)
+    {
+        if (sign == '-')
+        {
+            return StringMethods.Strip(text, null, left: false, right: true);
+        }
+
+        int lineAt = text.LastIndexOf('\n') + 1;
+        return sign != '+' && lstrips && (lineAt > 0 || lineStarts)
+            && StringMethods.Strip(text[lineAt..], null, left: true, right: false).Length == 0 ? text[..lineAt] : text;
     }
 
     int NextTag()
@@ -130,7 +130,7 @@ sealed class Lexer
         int start = at;
         if (sign == '-')
         {
-            while (at < source.Length && char.IsWhiteSpace(source[at]))
+            while (at < source.Length && StringMethods.IsSpace(source[at]))
             {
                 at++;
             }
@@ -159,7 +159,7 @@ sealed class Lexer
         }
 
         at = i + 2;
-        AfterTag(sign, trims: true);
+        AfterTag(sign, trims: false);
         for (int end = at; (end = source.IndexOf("{%", end, StringComparison.Ordinal)) >= 0; end += 2)
         {
             i = end + 2;
@@ -175,7 +175,8 @@ sealed class Lexer
             if (source.AsSpan(i).StartsWith("%}"))
             {
                 string text = source[at..end];
-                Add(TokenKind.Data, before == '-' ? text.TrimEnd() : text);
+                Add(TokenKind.Data, BeforeTag(text, before, lstrips: true));
+                line += text.Count(c => c == '\n') - BeforeTag(text, before, lstrips: true).Count(c => c == '\n');
                 at = i + 2;
                 AfterTag(sign, trims: true);
                 return true;
@@ -261,6 +262,24 @@ sealed class Lexer
     {
         int start = at;
         bool isFloat = false;
+        if (source[at] == '0' && at + 1 < source.Length && source[at + 1] is 'x' or 'X')
+        {
+            at += 2;
+            while (at < source.Length && char.IsAsciiHexDigit(source[at]))
+            {
+                at++;
+            }
+
+            if (!long.TryParse(source.AsSpan(start + 2, at - start - 2), NumberStyles.AllowHexSpecifier,
+                CultureInfo.InvariantCulture, out long hex) || hex < 0)
+            {
+                throw errors.Syntax(line, $"the number {source[start..at]} is out of range");
+            }
+
+            tokens.Add(new Token(TokenKind.Integer, hex.ToString(CultureInfo.InvariantCulture), line));
+            return;
+        }
+
         while (at < source.Length && (char.IsAsciiDigit(source[at]) || source[at] == '_'))
         {
             at++;

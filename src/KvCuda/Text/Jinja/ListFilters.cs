@@ -27,7 +27,7 @@ static class ListFilters
 
     public static object? Map(object? value, Arguments arguments, RenderContext context)
     {
-        List<object?> items = Py.Iterate(value);
+        List<object?> items = Py.Truthy(value) ? Py.Iterate(value) : [];
         context.Pay(items.Count);
         if (arguments.TryTakeNamed("attribute", out object? attribute))
         {
@@ -44,7 +44,7 @@ static class ListFilters
 
     public static object? Select(object? value, Arguments arguments, RenderContext context, bool keep, bool byAttribute)
     {
-        List<object?> items = Py.Iterate(value);
+        List<object?> items = Py.Truthy(value) ? Py.Iterate(value) : [];
         context.Pay(items.Count);
         object? attribute = byAttribute ? arguments.Take("attribute") : null;
         string? test = arguments.TakeString("test", null);
@@ -110,7 +110,7 @@ static class ListFilters
             {
                 last = new Sequence([]);
                 lastKey = key;
-                groups.Add(new Sequence([Key(item), last], isTuple: true));
+                groups.Add(new Group(Key(item), last));
             }
 
             last.Items.Add(item);

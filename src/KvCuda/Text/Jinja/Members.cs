@@ -12,6 +12,7 @@ static class Members
         Namespace space => space.Values.TryGetValue(name, out object? item) ? item : Missing(value, name),
         Dict dict => DictMethod(dict, name) ?? (dict.TryGet(name, out object? item) ? item : Missing(value, name)),
         string text => (object?)StringMethods.Find(text, name) ?? Missing(value, name),
+        Group group when name is "grouper" or "list" => group.Items[name == "list" ? 1 : 0],
         Sequence list => (object?)ListMethod(list, name) ?? Missing(value, name),
         Macro macro when name == "name" => macro.Name,
         JoinerOrCycler helper => helper.Attribute(name) ?? Missing(value, name),

@@ -36,9 +36,9 @@ static class Operators
             case ("*", _, string y) when a is bool or long:
                 return Repeat(y, Py.ToLong(a), context);
             case ("*", Sequence x, _) when b is bool or long:
-                long times = Math.Max(0, Py.ToLong(b));
-                context.Pay(checked(Math.Min(times, int.MaxValue) * x.Items.Count));
-                return new Sequence(Enumerable.Repeat(x.Items, x.Items.Count == 0 ? 0 : (int)times).SelectMany(i => i).ToList(), x.IsTuple);
+                return Repeat(x, Py.ToLong(b), context);
+            case ("*", _, Sequence y) when a is bool or long:
+                return Repeat(y, Py.ToLong(a), context);
             case ("%", string format, _):
                 return context.Pay(Format(format, b));
         }
@@ -101,6 +101,13 @@ static class Operators
 
                 return result;
         }
+    }
+
+    static Sequence Repeat(Sequence list, long times, RenderContext context)
+    {
+        times = list.Items.Count == 0 ? 0 : Math.Clamp(times, 0, int.MaxValue);
+        context.Pay(times * list.Items.Count);
+        return new Sequence(Enumerable.Repeat(list.Items, (int)times).SelectMany(i => i).ToList(), list.IsTuple);
     }
 
     static string Repeat(string text, long times, RenderContext context)

@@ -65,7 +65,7 @@ static partial class Py
                 return json.GetString();
             case JsonValueKind.Number:
                 return !json.GetRawText().AsSpan().ContainsAny(".eE") && json.TryGetInt64(out long whole)
-                    ? whole : json.GetDouble();
+                    ? (object)whole : json.GetDouble();
             case JsonValueKind.True or JsonValueKind.False:
                 return json.GetBoolean();
             default:

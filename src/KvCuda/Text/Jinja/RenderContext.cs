@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text;
 
 namespace KvCuda.Text.Jinja;
@@ -45,6 +46,16 @@ sealed class RenderContext(TemplateErrors errors, TimeProvider clock)
     public Scope Scope { get; set; } = new(null);
 
     public StringBuilder Output { get; set; } = new();
+
+    /// <summary>Pays for one step, and sees to it that the stack lasts: a chain such as a+a+a+.. nests as deep as it is long.</summary>
+    public void Enter()
+    {
+        Pay(1);
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
+        {
+            throw new RenderException("the template is nested too deeply");
+        }
+    }
 
     /// <summary>Pays for so many steps or characters.</summary>
     public void Pay(long amount)

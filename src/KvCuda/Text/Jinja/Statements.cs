@@ -22,7 +22,7 @@ abstract class Statement(int line)
             Flow flow;
             try
             {
-                context.Pay(1);
+                context.Enter();
                 flow = statement.Execute(context);
             }
             catch (RenderException e)

@@ -13,7 +13,7 @@ static class StringMethods
             "strip" => (a, _) => Strip(s, a.TakeString("chars", null), true, true),
             "lstrip" => (a, _) => Strip(s, a.TakeString("chars", null), true, false),
             "rstrip" => (a, _) => Strip(s, a.TakeString("chars", null), false, true),
-            "upper" => (_, _) => s.ToUpperInvariant(),
+            "upper" => (_, _) => Upper(s),
             "lower" => (_, _) => s.ToLowerInvariant(),
             "casefold" => (_, _) => s.ToLowerInvariant(),
             "title" => (_, _) => Title(s),
@@ -42,6 +42,7 @@ static class StringMethods
             "isspace" => (_, _) => All(s, Rune.IsWhiteSpace),
             "isupper" => (_, _) => s.Any(char.IsLetter) && s == s.ToUpperInvariant(),
             "islower" => (_, _) => s.Any(char.IsLetter) && s == s.ToLowerInvariant(),
+            "format" => (a, c) => Format(s, a, c),
             "zfill" => (a, _) => s.PadLeft(Width(a), '0'),
             "ljust" => (a, _) => s.PadRight(Width(a), Fill(a)),
             "rjust" => (a, _) => s.PadLeft(Width(a), Fill(a)),
@@ -76,6 +77,65 @@ static class StringMethods
 
     // Python counts the information separators 1C..1F as white space.
     static bool IsSpace(Rune rune) => Rune.IsWhiteSpace(rune) || rune.Value is >= 0x1C and <= 0x1F;
+
+    /// <summary>Upper case; ß, alone among the letters one meets, becomes two.</summary>
+    public static string Upper(string s) => s.ToUpperInvariant().Replace("ß", "SS", StringComparison.Ordinal);
+
+    // "{} and {0} and {name}".format(..), without format specifications.
+    static string Format(string s, Arguments arguments, RenderContext context)
+    {
+        List<object?> positional = arguments.TakeRest();
+        Dictionary<string, object?> named = arguments.TakeNamed();
+        var text = new StringBuilder();
+        int next = 0;
+        for (int i = 0; i < s.Length; i++)
+        {
+            if (s[i] is '{' or '}' && i + 1 < s.Length && s[i + 1] == s[i])
+            {
+                text.Append(s[i++]);
+                continue;
+            }
+
+            int end = s[i] == '{' ? s.IndexOf('}', i) : -1;
+            if (s[i] is '}' || (s[i] == '{' && end < 0))
+            {
+                throw new RenderException("format: a brace stands alone");
+            }
+
+            if (s[i] != '{')
+            {
+                text.Append(s[i]);
+                continue;
+            }
+
+            string field = s[(i + 1)..end];
+            i = end;
+            if (field.Any(c => !char.IsLetterOrDigit(c) && c != '_'))
+            {
+                throw new UnsupportedException($"the format field {{{field}}}");
+            }
+
+            object? value;
+            if (field.Length == 0 || char.IsAsciiDigit(field[0]))
+            {
+                int at = field.Length == 0 ? next++ : int.TryParse(field, out int index) ? index : int.MaxValue;
+                value = at < positional.Count ? positional[at] : throw new RenderException($"format lacks its argument {at}");
+            }
+            else if (!named.TryGetValue(field, out value))
+            {
+                throw new RenderException($"format lacks its argument \"{field}\"");
+            }
+
+            text.Append(Py.Str(value));
+            context.Pay(1);
+            if (text.Length > RenderContext.MaxOutput)
+            {
+                throw new RenderException($"a text grows beyond {RenderContext.MaxOutput} characters");
+            }
+        }
+
+        return text.ToString();
+    }
 
     public static string Title(string s)
     {
@@ -232,9 +292,9 @@ static class StringMethods
         }
     }
 
-    static bool IsSpace(char c) => char.IsWhiteSpace(c) || c is >= '\x1C' and <= '\x1F';
+    public static bool IsSpace(char c) => char.IsWhiteSpace(c) || c is >= '\x1C' and <= '\x1F';
 
-    static Sequence SplitLines(string s, bool keepEnds, RenderContext context)
+    public static Sequence SplitLines(string s, bool keepEnds, RenderContext context)
     {
         var lines = new List<object?>();
         int start = 0;

@@ -9,12 +9,15 @@ sealed class Undefined(string what)
 }
 
 /// <summary>A list or a tuple; never changed once made.</summary>
-sealed class Sequence(List<object?> items, bool isTuple = false)
+class Sequence(List<object?> items, bool isTuple = false)
 {
     public List<object?> Items => items;
 
     public bool IsTuple => isTuple;
 }
+
+/// <summary>What groupby gives: a pair whose halves have names.</summary>
+sealed class Group(object? grouper, Sequence list) : Sequence([grouper, list], isTuple: true);
 
 /// <summary>A dictionary that remembers the order in which its keys came.</summary>
 sealed class Dict
