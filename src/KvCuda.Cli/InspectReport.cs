@@ -125,8 +125,11 @@ internal static class InspectReport
         {
             output.WriteLine($"  {row.Layer,5}  {row.Drawing.PadRight(drawing)}  {row.Reads.PadRight(reads)}  {row.Sees.PadRight(sees)}  {row.Pass}");
         }
-        output.WriteLine();
-        output.WriteLine("  ■ owns   ▼ reads from below   ▲ reads from above (strictly earlier tokens)");
+        if (!map.IsStandard)
+        {
+            output.WriteLine();
+            output.WriteLine("  ■ owns   ▼ reads from below   ▲ reads from above (strictly earlier tokens)");
+        }
         if (map.IsCyclic)
         {
             int iterated = map.IteratedBlocks.Sum(block => block.Count);

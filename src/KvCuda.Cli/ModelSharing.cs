@@ -1,4 +1,5 @@
 using KvCuda.KvStore;
+using KvCuda.Model;
 using KvCuda.Weights;
 
 namespace KvCuda.Cli;
@@ -7,15 +8,11 @@ namespace KvCuda.Cli;
 internal static class ModelSharing
 {
     /// <summary>What the config says.</summary>
-    public static LayerSharing Native(ModelConfig config) => LayerSharing.FromConfig(
-        config.Layers, config.SharingWindow, config.SharingMap, config.ForceStrictlyEarlier,
-        config.ClaShareFactor, config.SharedTailLayers, config.Windows);
+    public static LayerSharing Native(ModelConfig config) => LoadedModel.SharingOf(config, null);
 
     /// <summary>What was asked for with --sharing; null or "native": what the config says.</summary>
-    public static LayerSharing Asked(ModelConfig config, string? text) => text is null or "native"
-        ? Native(config)
-        : LayerSharing.Parse(text, config.Layers, config.SharingWindow, config.Windows)
-            .WithStrictlyEarlier(config.ForceStrictlyEarlier);
+    public static LayerSharing Asked(ModelConfig config, string? text) =>
+        LoadedModel.SharingOf(config, text == "native" ? null : text);
 
     /// <summary>The map as config.json states it ("" for standard with the architecture's windows) and its window.</summary>
     public static (string Map, int Window) ForConfig(ModelConfig config, LayerSharing sharing)

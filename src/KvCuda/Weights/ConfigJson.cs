@@ -55,7 +55,7 @@ sealed class ConfigJson
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
-            throw new ModelFormatException($"{file} is not valid JSON: {error.Message}", error);
+            throw new ModelFormatException($"{file} is not valid JSON: {SafetensorsHeader.Printable(error.Message, 300)}", error);
         }
     }
 

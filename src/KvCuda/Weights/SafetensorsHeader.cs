@@ -48,7 +48,7 @@ static class SafetensorsHeader
         catch (Exception error) when (error is JsonException or InvalidOperationException or FormatException)
         {
             // InvalidOperationException: a JSON string that is not UTF-8.
-            throw Bad(file, $"its header is not the JSON it should be ({error.Message.TrimEnd('.')})", error);
+            throw Bad(file, $"its header is not the JSON it should be ({Printable(error.Message, 300).TrimEnd('.')})", error);
         }
         CheckCoverage(file, entries, dataStart, fileBytes);
         return entries;
@@ -196,11 +196,11 @@ static class SafetensorsHeader
             : throw new JsonException($"a {one} was expected at byte {reader.TokenStartIndex}, not a {type}");
     }
 
-    /// <summary>A name from a file, short and without control characters.</summary>
-    public static string Printable(string text)
+    /// <summary>Text from a file, short and without control characters.</summary>
+    public static string Printable(string text, int limit = 120)
     {
         var clean = new StringBuilder();
-        foreach (char c in text.Length <= 120 ? text : text[..120] + "...")
+        foreach (char c in text.Length <= limit ? text : text[..limit] + "...")
         {
             clean.Append(char.IsControl(c) || char.IsSurrogate(c) ? '?' : c);
         }

@@ -137,7 +137,8 @@ sealed class SafetensorsModel : IDisposable
             or IOException or UnauthorizedAccessException)
         {
             throw new ModelFormatException(
-                $"{Index} should be a JSON object with a weight_map from tensor to file, each once: {error.Message}", error);
+                $"{Index} should be a JSON object with a weight_map from tensor to file, each once: "
+                + SafetensorsHeader.Printable(error.Message, 300), error);
         }
     }
 
