@@ -12,13 +12,28 @@ internal sealed class KvSequence
     readonly int[][] pages;      // [class][page index] -> page handle, None where there is none
     int[] tokens = [];
 
-    internal KvSequence(KvStore store, int classes)
+    internal KvSequence(KvStore store, int classes, int maxTokens, long session, KvStreaming? streaming)
     {
         this.store = store;
+        MaxTokens = maxTokens;
+        Session = session;
+        Streaming = streaming;
         pages = new int[classes][];
         Array.Fill(pages, []);
         FirstLive = new int[classes];
     }
+
+    /// <summary>The session it belongs to; 0: none.</summary>
+    public long Session { get; }
+
+    /// <summary>Set if old tokens are forgotten at constant memory.</summary>
+    public KvStreaming? Streaming { get; }
+
+    /// <summary>The longest it was announced to become; 0: not announced.</summary>
+    public int MaxTokens { get; }
+
+    /// <summary>Tokens that <see cref="KvStore.Match"/> found.</summary>
+    public int CachedTokens { get; internal set; }
 
     /// <summary>Accepted tokens.</summary>
     public int Length { get; internal set; }
@@ -37,6 +52,15 @@ internal sealed class KvSequence
 
     /// <summary>Whether <see cref="KvStore.Close"/> was called.</summary>
     public bool IsClosed { get; internal set; }
+
+    // Where its next full page enters the prefix tree; None: it publishes nothing.
+    internal int Cursor { get; set; } = None;
+    internal int CursorGeneration { get; set; }
+
+    // Its place in the store's list of open sequences.
+    internal int Index { get; set; }
+
+    internal List<(int Start, int End, KvRetention Retention)>? Retentions { get; set; }
 
     // Of a window class: no page of an index from the sinks' end up to this one is held.
     internal int[] FirstLive { get; }

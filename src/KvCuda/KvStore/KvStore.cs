@@ -13,15 +13,17 @@ internal sealed partial class KvStore
 
     readonly PagePool pool;
     readonly int pageTokens;
-    readonly int[] held;         // per class: pages that eviction cannot free
+    readonly int[] held;         // per class: pages that eviction cannot free: of open sequences, or pinned
     readonly int[] need;         // scratch of TryReserve
+    readonly List<KvSequence> open = [];
     int chunkTokens = 512;
 
     /// <param name="layout">kinds of pages</param>
     /// <param name="budgetBytes">the arena will not be larger</param>
     /// <param name="slabBytes">0: <see cref="KvLayout.SlabBytes"/></param>
+    /// <param name="hashMask">for tests: bits of the prefix hash that count</param>
     /// <exception cref="KvBudgetException">Not even one page of each class fits.</exception>
-    public KvStore(KvLayout layout, long budgetBytes, long slabBytes = 0)
+    public KvStore(KvLayout layout, long budgetBytes, long slabBytes = 0, ulong hashMask = ulong.MaxValue)
     {
         Layout = layout;
         BudgetBytes = budgetBytes;
@@ -47,6 +49,12 @@ internal sealed partial class KvStore
         pool = new([.. layout.Classes.Select(c => c.PageBytes)], SlabBytes, checked((int)slabs), layout.GranuleBytes);
         held = new int[layout.Classes.Count];
         need = new int[layout.Classes.Count];
+        pinned = new int[layout.Classes.Count];
+        pinnedIdle = new int[layout.Classes.Count];
+        runs = new int[layout.Classes.Count];
+        unitOfPage = new int[pool.Capacity];
+        Array.Fill(unitOfPage, None);
+        tree = new(pageTokens, layout.Classes.Count, hashMask);
     }
 
     public KvLayout Layout { get; }
@@ -69,41 +77,47 @@ internal sealed partial class KvStore
         set => chunkTokens = value > 0 ? value : throw new ArgumentOutOfRangeException(nameof(value));
     }
 
-    /// <summary>A new, empty sequence. It holds nothing until <see cref="TryReserve"/>.</summary>
-    public KvSequence Open() => new(this, held.Length);
+    /// <summary>A new, empty sequence. It holds nothing until <see cref="Match"/> or <see cref="TryReserve"/>.</summary>
+    /// <param name="maxTokens">the longest it can become: pins that would keep it from that are refused; 0: unknown</param>
+    /// <param name="session">the session it belongs to; 0: none</param>
+    /// <param name="streaming">keep sinks and a window only</param>
+    public KvSequence Open(int maxTokens = 0, long session = 0, KvStreaming? streaming = null)
+    {
+        if (streaming is { } t && (t.Sinks < 0 || t.Window < 1))
+        {
+            throw new InvalidRequestException($"A stream of {t.Sinks} sinks and a window of {t.Window} tokens was asked for; at least 0 and 1 are possible.");
+        }
+        var s = new KvSequence(this, held.Length, maxTokens, session, streaming) { Index = open.Count };
+        open.Add(s);
+        return s;
+    }
 
     /// <summary>
     /// Bytes of pages of a sequence of so many tokens at its longest moment: window classes need their window, their sinks
     /// and <see cref="ChunkTokens"/>.
     /// </summary>
-    public long BytesFor(int tokens)
+    public long BytesFor(int tokens, KvStreaming? streaming = null)
     {
         long bytes = 0;
         for (int c = 0; c < held.Length; c++)
         {
-            bytes += PagesFor(c, tokens) * pool.PageBytes(c);
+            bytes += PagesFor(c, tokens, streaming) * pool.PageBytes(c);
         }
         return bytes;
     }
 
-    /// <summary>Whether a sequence of so many tokens fits when it is alone.</summary>
-    public bool CanEverFit(int tokens)
-    {
-        long slabs = 0;
-        for (int c = 0; c < held.Length; c++)
-        {
-            slabs += SlabsFor(c, PagesFor(c, tokens));
-        }
-        return slabs <= pool.Slabs;
-    }
+    /// <summary>Whether a sequence of so many tokens fits when it is alone with what is pinned now.</summary>
+    public bool CanEverFit(int tokens, KvStreaming? streaming = null) => Fits(pinned, tokens, streaming);
 
     /// <summary>Whether a sequence of so many tokens could start now, in free pages and such as may be evicted.</summary>
-    public bool WouldFit(int tokens)
+    public bool WouldFit(int tokens, KvStreaming? streaming = null) => Fits(held, tokens, streaming);
+
+    bool Fits(int[] beside, int tokens, KvStreaming? streaming)
     {
         long slabs = 0;
         for (int c = 0; c < held.Length; c++)
         {
-            slabs += SlabsFor(c, held[c] + PagesFor(c, tokens));
+            slabs += SlabsFor(c, beside[c] + PagesFor(c, tokens, streaming));
         }
         return slabs <= pool.Slabs;
     }
@@ -118,12 +132,12 @@ internal sealed partial class KvStore
         ArgumentOutOfRangeException.ThrowIfNegative(tokens);
         int end = PagesOf(checked(s.Length + tokens));
         int first = s.Length / pageTokens;
-        bool open = tokens > 0 && s.Length % pageTokens != 0;
+        bool partial = tokens > 0 && s.Length % pageTokens != 0;
         for (int c = 0; c < held.Length; c++)
         {
             ReadOnlySpan<int> pages = s.Pages(c);
             need[c] = Math.Max(0, end - Math.Max(first, pages.Length));
-            if (open && pool.References(pages[first]) > 1)
+            if (partial && pool.References(pages[first]) > 1)
             {
                 need[c]++;
             }
@@ -132,7 +146,7 @@ internal sealed partial class KvStore
         {
             return false;
         }
-        if (open)
+        if (partial)
         {
             CopyOnWrite(s, first);
         }
@@ -155,8 +169,9 @@ internal sealed partial class KvStore
     }
 
     /// <summary>
-    /// Accepts tokens whose keys and values are written. Pages of window classes that no later row can see are given back:
-    /// the next row, at position L = Length, sees positions above L - W.
+    /// Accepts tokens whose keys and values are written: pages that are full now enter the prefix tree (if
+    /// <see cref="Match"/> said under which scope). Pages of window classes that no later row can see are given back: the
+    /// next row, at position L = Length, sees positions above L - W.
     /// </summary>
     public void Advance(KvSequence s, ReadOnlySpan<int> tokens)
     {
@@ -167,17 +182,18 @@ internal sealed partial class KvStore
                 $"{tokens.Length} tokens were accepted at {s.Length}, but pages were reserved for {s.PageCount * (long)pageTokens} in all.");
         }
         s.Append(tokens);
+        Publish(s);
         for (int c = 0; c < held.Length; c++)
         {
-            KvClass k = Layout.Classes[c];
-            if (k.IsFull)
+            (int window, int sinks) = Keeps(c, s.Streaming);
+            if (window == 0)
             {
                 continue;
             }
-            int firstVisible = Math.Max(0, s.Length - k.Window + 1) / pageTokens;
+            int firstVisible = FirstVisiblePage(s.Length, window);
             int end = Math.Min(firstVisible, s.PageCount);
             Span<int> pages = s.Pages(c);
-            for (int j = Math.Max(s.FirstLive[c], PagesOf(k.Sinks)); j < end; j++)
+            for (int j = Math.Max(s.FirstLive[c], PagesOf(sinks)); j < end; j++)
             {
                 Drop(ref pages[j]);
                 s.TableVersion++;
@@ -190,7 +206,10 @@ internal sealed partial class KvStore
     public KvSequence Fork(KvSequence s)
     {
         Expect(s);
-        KvSequence f = new(this, held.Length);
+        KvSequence f = Open(s.MaxTokens, s.Session, s.Streaming);
+        f.CachedTokens = s.CachedTokens;
+        f.Retentions = s.Retentions is null ? null : [.. s.Retentions];
+        MoveCursor(f, s.Cursor, s.CursorGeneration);
         f.Append(s.Tokens);
         f.GrowPages(PagesOf(s.Length));
         s.FirstLive.CopyTo(f.FirstLive, 0);
@@ -227,28 +246,33 @@ internal sealed partial class KvStore
                 again = false;
                 for (int c = 0; c < held.Length; c++)
                 {
-                    KvClass k = Layout.Classes[c];
-                    int sinks = PagesOf(k.Sinks) * pageTokens;
-                    if (!k.IsFull && length > sinks && s.FirstLive[c] * pageTokens > sinks
-                        && Math.Max(0, length - k.Window + 1) / pageTokens < s.FirstLive[c])
+                    (int window, int sinks) = Keeps(c, s.Streaming);
+                    int kept = PagesOf(sinks);
+                    if (window > 0 && length > kept * pageTokens && s.FirstLive[c] > kept
+                        && FirstVisiblePage(length, window) < s.FirstLive[c])
                     {
-                        length = sinks;
+                        length = kept * pageTokens;
                         again = true;
                     }
                 }
             }
         }
         s.Length = length;
+        Retreat(s);
         Shrink(s, PagesOf(length));
     }
 
-    /// <summary>Gives all pages of the sequence back.</summary>
+    /// <summary>Gives all pages of the sequence back; those in the prefix tree stay cached.</summary>
     public void Close(KvSequence s)
     {
         Expect(s);
         Shrink(s, 0);
+        MoveCursor(s, None, 0);
         s.Length = 0;
         s.IsClosed = true;
+        open[^1].Index = s.Index;
+        open[s.Index] = open[^1];
+        open.RemoveAt(open.Count - 1);
     }
 
     /// <summary>
@@ -279,25 +303,14 @@ internal sealed partial class KvStore
             var kinds = new KvKindUsage[held.Length];
             for (int c = 0; c < kinds.Length; c++)
             {
-                kinds[c] = new(pool.SlabsOf(c) * pool.PagesPerSlab(c) - pool.Used(c), held[c], pool.Used(c) - held[c], 0,
-                    pool.PageBytes(c), pool.SlabsOf(c));
+                kinds[c] = new(pool.SlabsOf(c) * pool.PagesPerSlab(c) - pool.Used(c), held[c] - pinnedIdle[c],
+                    pool.Used(c) - held[c], pinnedIdle[c], pool.PageBytes(c), pool.SlabsOf(c));
             }
             return new(ArenaBytes, pool.FreeSlabs, SlabBytes, kinds);
         }
     }
 
     internal int Granule(int page) => pool.Granule(page);
-
-    // Whether the pages can be taken now.
-    bool MakeRoom(int[] pages)
-    {
-        long slabs = 0;
-        for (int c = 0; c < held.Length; c++)
-        {
-            slabs += SlabsFor(c, held[c] + (long)pages[c]);
-        }
-        return slabs <= pool.Slabs;
-    }
 
     void CopyOnWrite(KvSequence s, int j)
     {
@@ -309,6 +322,7 @@ internal sealed partial class KvStore
                 int copy = pool.Take(c);
                 held[c]++;
                 pool.Copy(page, copy);
+                counters.Copied++;
                 Drop(ref page);
                 page = copy;
                 s.TableVersion++;
@@ -322,45 +336,44 @@ internal sealed partial class KvStore
         {
             return;
         }
+        // The last first: of pages last used together, those that others hang on are evicted later.
+        for (int j = s.PageCount - 1; j >= count; j--)
+        {
+            for (int c = 0; c < held.Length; c++)
+            {
+                Drop(ref s.Pages(c)[j]);
+            }
+        }
         for (int c = 0; c < held.Length; c++)
         {
-            Span<int> pages = s.Pages(c);
-            for (int j = count; j < pages.Length; j++)
-            {
-                Drop(ref pages[j]);
-            }
             s.FirstLive[c] = Math.Min(s.FirstLive[c], count);
         }
         s.PageCount = count;
         s.TableVersion++;
     }
 
-    void Drop(ref int page)
-    {
-        if (page != None)
-        {
-            int kind = pool.KindOf(page);
-            if (pool.Release(page))
-            {
-                held[kind]--;
-            }
-            page = None;
-        }
-    }
-
     // Pages of class c that a sequence of so many tokens holds at its longest moment.
-    long PagesFor(int c, int tokens)
+    long PagesFor(int c, int tokens, KvStreaming? streaming)
     {
-        KvClass k = Layout.Classes[c];
+        (int window, int sinks) = Keeps(c, streaming);
         long all = PagesOf(tokens);
-        if (k.IsFull)
+        if (window == 0)
         {
             return all;
         }
         // W - 1 tokens before the chunk and the chunk itself, wherever they begin within a page.
-        long span = (long)k.Window - 1 + chunkTokens;
-        return Math.Min(all, PagesOf(k.Sinks) + (span + pageTokens - 2) / pageTokens + 1);
+        long span = (long)window - 1 + chunkTokens;
+        return Math.Min(all, PagesOf(sinks) + (span + pageTokens - 2) / pageTokens + 1);
     }
+
+    (int Window, int Sinks) Keeps(int c, KvStreaming? streaming)
+    {
+        KvClass k = Layout.Classes[c];
+        return k.IsFull && streaming is { } t ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
+    }
+
+    // The row at position length sees positions above length - window.
+    int FirstVisiblePage(int length, int window) => Math.Max(0, length - window + 1) / pageTokens;
 
     long SlabsFor(int c, long pages) => (pages + pool.PagesPerSlab(c) - 1) / pool.PagesPerSlab(c);
 

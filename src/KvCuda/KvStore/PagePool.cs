@@ -73,8 +73,8 @@ internal sealed class PagePool
     public int References(int page) => references[page];
     public int KindOf(int page) => kindOfSlab[slabOfPage[page]];
 
-    /// <summary>The largest handle that was ever given out, plus 1.</summary>
-    public int Handles => pagesMade;
+    /// <summary>Handles are below this number.</summary>
+    public int Capacity => references.Length;
 
     /// <summary>Where a page starts, in granules from the arena's start.</summary>
     public int Granule(int page)
@@ -231,6 +231,57 @@ internal sealed class PagePool
         next[victim] = freeSlab;
         freeSlab = victim;
         freeSlabs++;
+    }
+
+    /// <summary>Recounts slabs and slots.</summary>
+    /// <exception cref="InvalidOperationException">A count or a link is wrong.</exception>
+    internal void Verify()
+    {
+        int[] usedNow = new int[used.Length], slabsNow = new int[used.Length];
+        int freeNow = 0;
+        for (int s = 0; s < Slabs; s++)
+        {
+            int kind = kindOfSlab[s];
+            if (kind == None)
+            {
+                freeNow++;
+                continue;
+            }
+            slabsNow[kind]++;
+            var free = new HashSet<int>();
+            for (int slot = freeSlot[s]; slot != None; slot = slotLink[s * slots + slot])
+            {
+                Must(slot < perSlab[kind] && free.Add(slot), "free slots are distinct");
+            }
+            Must(usedOfSlab[s] == perSlab[kind] - free.Count && usedOfSlab[s] > 0, "a slab of a kind holds a page");
+            usedNow[kind] += usedOfSlab[s];
+            for (int slot = 0; slot < perSlab[kind]; slot++)
+            {
+                Must(free.Contains(slot) || LiesAt(slotLink[s * slots + slot], s, slot), "a used slot's page lies there");
+            }
+        }
+        int listed = 0;
+        for (int s = freeSlab; s != None; s = next[s])
+        {
+            listed++;
+        }
+        Must(freeNow == freeSlabs && listed == freeSlabs, "free slabs are counted");
+        for (int k = 0; k < used.Length; k++)
+        {
+            Must(usedNow[k] == used[k] && slabsNow[k] == slabsOf[k], "pages and slabs of a kind are counted");
+            for (int s = partial[k], before = None; s != None; before = s, s = next[s])
+            {
+                Must(kindOfSlab[s] == k && previous[s] == before && usedOfSlab[s] < perSlab[k], "slabs with free slots are listed");
+            }
+        }
+    }
+
+    static void Must(bool holds, string what)
+    {
+        if (!holds)
+        {
+            throw new InvalidOperationException($"The page pool broke an invariant: {what}.");
+        }
     }
 
     bool LiesAt(int page, int slab, int slot) =>

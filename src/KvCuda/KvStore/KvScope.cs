@@ -1,0 +1,53 @@
+namespace KvCuda.KvStore;
+
+/// <summary>Who may reuse whose pages: two sequences share a prefix only if their scopes are equal.</summary>
+/// <param name="Salt">the tenant; "" is everybody</param>
+/// <param name="Format">
+/// whatever else the stored bits depend on (sharing map, element type, numerics class): opaque here
+/// </param>
+/// <param name="Session">a session that shares with nobody; 0: shared</param>
+internal readonly record struct KvScope(string Salt, string Format = "", long Session = 0);
+
+/// <summary>
+/// StreamingLLM (Xiao et al. 2023, arXiv 2309.17453) for one sequence: full-attention layers keep the first tokens and a
+/// window, so that memory is constant. Classes that have a window anyway keep their own.
+/// </summary>
+/// <param name="Sinks">the first so many tokens stay</param>
+/// <param name="Window">tokens seen besides, the row's own included</param>
+internal readonly record struct KvStreaming(int Sinks, int Window)
+{
+    /// <summary>Rows below this position see everything, so that their keys and values are those of full attention.</summary>
+    public int ExactTokens => (int)Math.Min(int.MaxValue, (long)Sinks + Window);
+}
+
+/// <summary>How long cached pages are worth keeping.</summary>
+/// <param name="Priority">0 to 100; lower goes first</param>
+/// <param name="TimeToLive">milliseconds without use after which the page goes; 0: no limit</param>
+internal readonly record struct KvRetention(int Priority, long TimeToLive = 0)
+{
+    public static readonly KvRetention Default = new(35);
+}
+
+/// <summary>Why a page left the cache.</summary>
+internal enum KvEviction
+{
+    /// <summary>Room was needed.</summary>
+    Capacity,
+
+    /// <summary>Its time to live had passed.</summary>
+    Expired,
+
+    /// <summary>A caller asked for it.</summary>
+    Cleared,
+}
+
+/// <summary>Cached pages that stay until <see cref="KvStore.Unpin"/>: a precomputed prompt.</summary>
+internal sealed class KvPin
+{
+    internal KvPin(int tokens, (int Unit, int Generation)[] units) => (Tokens, Units) = (tokens, units);
+
+    /// <summary>The first so many tokens are held: whole pages.</summary>
+    public int Tokens { get; }
+
+    internal (int Unit, int Generation)[] Units { get; set; }
+}

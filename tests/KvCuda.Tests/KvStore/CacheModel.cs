@@ -1,0 +1,426 @@
+using KvCuda.KvStore;
+using Store = KvCuda.KvStore.KvStore;
+
+namespace KvCuda.Tests.KvStore;
+
+/// <summary>
+/// An executable model of the prefix tree beside a real store: which prefixes were published, when each page was last in
+/// use, and what may leave for which reason. It also plays the device: every page holds hashes of the tokens before it,
+/// copies are played in order, free pages are poisoned; so a page that is written while the tree holds it shows.
+/// </summary>
+sealed class CacheModel
+{
+    const ulong Poison = 0xDEAD_DEAD_DEAD_DEAD;
+    const int Vocabulary = 2;
+    public const int Codes = 24;
+
+    static readonly KvScope[] Scopes = [new("", "f32"), new("tenant", "f32"), new("", "f32", Session: 7)];
+
+    readonly Store store;
+    readonly KvLayout layout;
+    readonly int slabs;
+    readonly int[] perSlab;
+    readonly bool streams;
+    readonly Dictionary<int, ulong[]> device = [];
+    readonly List<Run> runs = [];
+    readonly List<KvPin> pins = [];
+    readonly Dictionary<string, Entry> entries = [];
+    int step;
+
+    sealed class Run(KvSequence sequence, KvScope? scope)
+    {
+        public readonly KvSequence Sequence = sequence;
+        public readonly KvScope? Scope = scope;
+        public List<int> Tokens = [];
+    }
+
+    // What the model remembers of a page in the tree.
+    sealed class Entry
+    {
+        public CachedPage Page;
+        public bool Active;
+        public int LastStep;         // the last step after which, or in which, it was in use
+        public long LastUse;
+    }
+
+    public CacheModel(KvLayout layout, int slabs, long slabBytes, bool streams)
+    {
+        this.layout = layout;
+        this.slabs = slabs;
+        this.streams = streams;
+        // Two bits of hash: different tokens meet in one bucket all the time.
+        store = new Store(layout, slabs * slabBytes, slabBytes, hashMask: 3) { ChunkTokens = 4, PinnedShare = 0.5 };
+        perSlab = [.. layout.Classes.Select(c => (int)(slabBytes / c.PageBytes))];
+    }
+
+    public long Hits => store.Counters.Hits.Sum();
+    public long Evictions => store.Counters.Evicted[0];
+    public long Moves => store.Moves;
+
+    public string? Play(IReadOnlyList<Operation> program)
+    {
+        for (step = 0; step < program.Count; step++)
+        {
+            try
+            {
+                Do(program[step]);
+            }
+            catch (Exception e) when (e is not OutOfMemoryException)
+            {
+                return $"operation {step} {program[step]}: {e.Message}";
+            }
+        }
+        return null;
+    }
+
+    void Do(Operation o)
+    {
+        Run? run = runs.Count == 0 ? null : runs[o.A % runs.Count];
+        if (run is null || o.Code < 4)
+        {
+            if (runs.Count < 5)
+            {
+                Start(o);
+            }
+            Check(_ => "opening", null);
+            return;
+        }
+        switch (o.Code)
+        {
+            case 4:
+                if (runs.Count < 5)
+                {
+                    runs.Add(new Run(store.Fork(run.Sequence), run.Scope) { Tokens = [.. run.Tokens] });
+                }
+                Check(_ => "forking", null);
+                break;
+            case 5:
+                store.Truncate(run.Sequence, o.B % (run.Tokens.Count + 1));
+                run.Tokens.RemoveRange(run.Sequence.Length, run.Tokens.Count - run.Sequence.Length);
+                Check(_ => "truncating", null);
+                break;
+            case 6 or 7:
+                store.Close(run.Sequence);
+                runs.Remove(run);
+                Check(_ => "closing", null);
+                break;
+            case 8:
+                Retain(run, o);
+                break;
+            case 9:
+                if (pins.Count < 3 && store.TryPin(run.Sequence, o.B) is { } pin)
+                {
+                    pins.Add(pin);
+                }
+                Check(_ => "pinning", null);
+                break;
+            case 10:
+                if (pins.Count > 0)
+                {
+                    store.Unpin(pins[o.B % pins.Count]);
+                    pins.RemoveAt(o.B % pins.Count);
+                }
+                Check(_ => "unpinning", null);
+                break;
+            case 11:
+                Tick(o.B % 8);
+                break;
+            case 12:
+                Clear(o, run);
+                break;
+            default:
+                Advance(run, 1 + o.B % 4, o);
+                break;
+        }
+    }
+
+    void Start(Operation o)
+    {
+        KvScope? scope = o.A % 8 == 7 ? null : Scopes[Math.Max(0, o.A % 8 - 4) % Scopes.Length];
+        KvStreaming? streaming = streams && o.B % 3 == 0 ? new KvStreaming(o.B % 2, 3) : null;
+        KvSequence s = store.Open(session: o.A % 3, streaming: streaming);
+        var run = new Run(s, scope);
+        runs.Add(run);
+        if (scope is { } within)
+        {
+            // A prompt that others may have had: bits of a number.
+            int[] prompt = [.. Enumerable.Range(0, 1 + o.B % 13).Select(i => (o.B >> (i % 4)) & 1)];
+            int limit = streaming is { } t ? (t.Sinks + t.Window) / layout.PageTokens : int.MaxValue;
+            int expected = LongestHit(within, prompt, limit);
+            int found = store.Match(s, prompt, within);
+            Require(found == expected, $"Match found {found} tokens, {expected} are cached");
+            Require(s.Tokens.SequenceEqual(prompt.AsSpan(0, found)), "Match attached other tokens");
+            run.Tokens = [.. prompt[..found]];
+        }
+    }
+
+    // Straight from the definition: the longest boundary, below the prompt's last token, all of whose needed pages are there.
+    int LongestHit(KvScope scope, int[] prompt, int limit)
+    {
+        for (int pages = Math.Min(limit, (prompt.Length - 1) / layout.PageTokens); pages > 0; pages--)
+        {
+            int length = pages * layout.PageTokens;
+            if (Enumerable.Range(0, pages).All(j => Enumerable.Range(0, perSlab.Length).All(c =>
+                !IsNeeded(layout.Classes[c], j, length) || entries.ContainsKey(Key(scope, prompt.AsSpan(0, (j + 1) * layout.PageTokens), c)))))
+            {
+                return length;
+            }
+        }
+        return 0;
+    }
+
+    void Advance(Run run, int tokens, Operation o)
+    {
+        int P = layout.PageTokens, length = run.Tokens.Count;
+        int end = (length + tokens + P - 1) / P, first = length / P;
+        var tables = runs.ToDictionary(r => r, Tables);
+        int[] need = new int[perSlab.Length];
+        for (int c = 0; c < perSlab.Length; c++)
+        {
+            int[] table = tables[run][c];
+            need[c] = Math.Max(0, end - Math.Max(first, run.Sequence.PageCount));
+            if (length % P != 0 && (entries.Values.Any(e => e.Page.Granule == table[first])
+                || runs.Any(r => r != run && tables[r][c].Contains(table[first]))))
+            {
+                need[c]++;
+            }
+        }
+        long heldSlabs = 0, usedSlabs = 0;
+        for (int c = 0; c < perSlab.Length; c++)
+        {
+            var active = new HashSet<int>(tables.Values.SelectMany(t => t[c]).Where(g => g >= 0));
+            int held = active.Count + entries.Values.Count(e => e.Page.Class == c && e.Page.Pins > 0 && !active.Contains(e.Page.Granule));
+            int used = active.Count + entries.Values.Count(e => e.Page.Class == c && !active.Contains(e.Page.Granule));
+            heldSlabs += (held + need[c] + perSlab[c] - 1) / perSlab[c];
+            usedSlabs += (used + need[c] + perSlab[c] - 1) / perSlab[c];
+        }
+        bool got = store.TryReserve(run.Sequence, tokens);
+        Require(got == heldSlabs <= slabs, $"TryReserve({tokens}) said {got}; {heldSlabs} of {slabs} slabs are needed");
+        foreach (PageCopy copy in store.TakeCopies())
+        {
+            device[copy.Destination] = [.. Cells(copy.Source)];
+        }
+        Check(v => usedSlabs > slabs && got ? WhyEvicted(v) : $"reserving {need[0]} pages", null);
+        if (!got)
+        {
+            return;
+        }
+        int accepted = o.A % 4 == 0 ? tokens - 1 : tokens;
+        for (int position = length; position < length + tokens; position++)
+        {
+            if (position - length < accepted)
+            {
+                run.Tokens.Add(o.A / 4 % 4 == 0 ? (o.B >> (position - length)) & 1 : position / 3 % Vocabulary);
+            }
+            for (int c = 0; c < perSlab.Length; c++)
+            {
+                int granule = Tables(run)[c][position / P];
+                Require(granule >= 0, $"a reserved position {position} of class {c} has no page");
+                Cells(granule)[position % P] = position - length < accepted ? Value(run, position) : 0xF00D;
+            }
+        }
+        store.Advance(run.Sequence, run.Tokens.ToArray().AsSpan(length));
+        publishedFrom = run.Sequence.Cursor >= 0 ? length / P * P : int.MaxValue;
+        Check(_ => "accepting", run);
+    }
+
+    void Retain(Run run, Operation o)
+    {
+        int priority = o.B % 5 * 25;
+        store.Retain(run.Sequence, o.A % 4, o.A % 4 + o.B % 9, new(priority, o.B % 3 * 2));
+        Check(_ => "retaining", null);
+    }
+
+    void Tick(int time)
+    {
+        store.Now += time;
+        Check(v => IsExpired(v) && !v.Active && v.Page.Pins == 0 ? null : "time passing", null);
+        Require(!entries.Values.Any(e => !e.Active && e.Page.Pins == 0 && (e.Page.Leaf || !layout.Classes[e.Page.Class].IsFull)
+            && IsExpired(e)), "an expired page stayed");
+    }
+
+    void Clear(Operation o, Run run)
+    {
+        switch (o.B % 4)
+        {
+            case 0:
+                store.ClearAll();
+                Check(_ => null, null);
+                Require(entries.Count == 0, "something is left after ClearAll");
+                break;
+            case 1:
+                store.ClearSalt("tenant");
+                Check(v => v.Page.Scope.Salt == "tenant" ? null : "clearing another tenant", null);
+                Require(!entries.Values.Any(e => e.Page.Scope.Salt == "tenant"), "something of the tenant is left");
+                break;
+            case 2:
+                store.ClearSession(1);
+                Check(v => v.Page.Publisher == 1 && !v.Page.Shared ? null : "clearing another session", null);
+                Require(!entries.Values.Any(e => e.Page.Publisher == 1 && !e.Page.Shared), "something of the session is left");
+                break;
+            default:
+                if (run.Scope is { } scope)
+                {
+                    int[] prefix = [.. run.Tokens.Take(o.B / 4)];
+                    store.ClearPrefix(prefix, scope);
+                    Check(v => v.Page.Scope == scope && (v.Page.Prefix.AsSpan().StartsWith(prefix) || prefix.AsSpan().StartsWith(v.Page.Prefix))
+                        ? null : "clearing another prefix", null);
+                    Require(!entries.Values.Any(e => e.Page.Scope == scope && e.Page.Prefix.Length > prefix.Length
+                        && e.Page.Prefix.AsSpan().StartsWith(prefix)), "something continues the prefix");
+                }
+                break;
+        }
+    }
+
+    // Null if it was right to evict this page: nothing that could have gone instead was worth less.
+    string? WhyEvicted(Entry v)
+    {
+        if (v.Active)
+        {
+            return streams ? null : "evicting a page in use";
+        }
+        if (v.Page.Pins > 0)
+        {
+            return "evicting a pinned page";
+        }
+        if (streams)
+        {
+            return null;
+        }
+        Entry? cheaper = before.Values.FirstOrDefault(s => entries.ContainsKey(Key(s.Page)) && !s.Active && s.Page.Pins == 0
+            && (s.Page.Leaf || !layout.Classes[s.Page.Class].IsFull) && Order(s).CompareTo(Order(v)) < 0);
+        return cheaper is null ? null : $"evicting before {Key(cheaper.Page)} of {Order(cheaper)}, not {Order(v)},";
+    }
+
+    (int, int) Order(Entry e) => (IsExpired(e) ? -1 : e.Page.Retention.Priority, e.LastStep);
+
+    bool IsExpired(Entry e) => e.Page.Retention.TimeToLive > 0 && e.LastUse + e.Page.Retention.TimeToLive <= store.Now;
+
+    Dictionary<string, Entry> before = [];
+    int publishedFrom;
+
+    // Compares the tree with what the model knew before this operation. `why` returns null if a page rightly vanished.
+    void Check(Func<Entry, string?> why, Run? publisher)
+    {
+        store.Verify();
+        var tables = runs.Select(Tables).ToList();
+        var inUse = new HashSet<int>(tables.SelectMany(t => t).SelectMany(t => t).Where(g => g >= 0));
+
+        before = new(entries);
+        entries.Clear();
+        foreach (CachedPage page in store.CachedPages())
+        {
+            string key = Key(page);
+            bool known = before.TryGetValue(key, out Entry? old);
+            Require(known || (publisher?.Scope == page.Scope && publisher.Tokens.ToArray().AsSpan().StartsWith(page.Prefix)), $"{key} appeared from nowhere");
+            bool active = inUse.Contains(page.Granule);
+            // A page that a sequence found in the tree when it came to publish its own was used, if only for a moment.
+            bool met = publisher?.Scope == page.Scope && page.Prefix.Length > publishedFrom
+                && publisher.Tokens.ToArray().AsSpan().StartsWith(page.Prefix);
+            bool used = active || !known || old!.Active || met;
+            entries.Add(key, new()
+            {
+                Page = page,
+                Active = active,
+                LastStep = used ? step : old!.LastStep,
+                LastUse = used ? store.Now : old!.LastUse,
+            });
+            ulong[] cells = Cells(page.Granule);
+            int P = layout.PageTokens;
+            for (int i = 0; i < P; i++)
+            {
+                Require(cells[i] == Value(page.Scope, page.Prefix, page.Prefix.Length - P + i), $"{key} holds something else at {i}");
+            }
+        }
+        foreach ((string key, Entry entry) in before)
+        {
+            if (!entries.ContainsKey(key) && why(entry) is { } wrong
+                // The pages of one node go together with its full page.
+                && !(before.TryGetValue(Key(entry.Page with { Class = 0 }), out Entry? full) && layout.Classes[0].IsFull
+                    && entry != full && !entries.ContainsKey(Key(full.Page)) && why(full) is null))
+            {
+                throw new InvalidOperationException($"{wrong} took {key} away");
+            }
+        }
+
+        // What sequences will read is what was written for their tokens.
+        for (int r = 0; r < runs.Count; r++)
+        {
+            Run run = runs[r];
+            for (int c = 0; c < perSlab.Length; c++)
+            {
+                KvClass k = layout.Classes[c];
+                (int window, int sinks) = k.IsFull && run.Sequence.Streaming is { } t ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
+                for (int p = 0; p < run.Tokens.Count; p++)
+                {
+                    if (window == 0 || p < sinks || p > run.Tokens.Count - window)
+                    {
+                        Require(Cells(tables[r][c][p / layout.PageTokens])[p % layout.PageTokens] == Value(run, p), $"class {c}, position {p}: other contents");
+                    }
+                }
+            }
+        }
+        var live = new HashSet<int>(entries.Values.Select(e => e.Page.Granule).Concat(inUse));
+        foreach ((int granule, ulong[] cells) in device)
+        {
+            if (!live.Contains(granule))
+            {
+                Array.Fill(cells, Poison);
+            }
+        }
+        for (int c = 0; c < perSlab.Length; c++)
+        {
+            KvKindUsage usage = store.Usage.Kinds[c];
+            Require(usage.Cached == entries.Values.Count(e => e.Page.Class == c && !e.Active && e.Page.Pins == 0), "cached pages are miscounted");
+            Require(usage.Pinned == entries.Values.Count(e => e.Page.Class == c && !e.Active && e.Page.Pins > 0), "pinned pages are miscounted");
+        }
+    }
+
+    bool IsNeeded(KvClass k, int page, int length) =>
+        k.IsFull || page * layout.PageTokens < k.Sinks || (page + 1) * layout.PageTokens > length - k.Window + 1;
+
+    static string Key(CachedPage p) => Key(p.Scope, p.Prefix, p.Class);
+
+    static string Key(KvScope scope, ReadOnlySpan<int> prefix, int c) =>
+        $"{scope.Salt}/{scope.Session}/{string.Join(',', prefix.ToArray())}#{c}";
+
+    static ulong Value(Run run, int position) => Value(run.Scope ?? new KvScope("none"), run.Tokens, position);
+
+    static ulong Value(KvScope scope, IReadOnlyList<int> tokens, int position)
+    {
+        ulong hash = 17 + (ulong)scope.Session + (ulong)scope.Salt.Length * 1000;
+        for (int i = 0; i <= position; i++)
+        {
+            hash = (hash ^ (ulong)(tokens[i] + 1)) * 0x9E37_79B9_7F4A_7C15;
+        }
+        return hash;
+    }
+
+    ulong[] Cells(int granule)
+    {
+        if (!device.TryGetValue(granule, out ulong[]? cells))
+        {
+            device[granule] = cells = new ulong[layout.PageTokens];
+            Array.Fill(cells, Poison);
+        }
+        return cells;
+    }
+
+    int[][] Tables(Run run)
+    {
+        int[][] tables = new int[perSlab.Length][];
+        for (int c = 0; c < tables.Length; c++)
+        {
+            run.Sequence.WriteTable(c, tables[c] = new int[run.Sequence.PageCount]);
+        }
+        return tables;
+    }
+
+    static void Require(bool condition, string message)
+    {
+        if (!condition)
+        {
+            throw new InvalidOperationException(message);
+        }
+    }
+}

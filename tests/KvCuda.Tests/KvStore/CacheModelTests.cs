@@ -1,0 +1,50 @@
+using KvCuda.KvStore;
+using KvCuda.Tensors;
+
+namespace KvCuda.Tests.KvStore;
+
+/// <summary>The prefix tree, retention and eviction against <see cref="CacheModel"/> under random programs.</summary>
+public sealed class CacheModelTests
+{
+    static readonly (string Map, int Window, int Sinks)[] Kinds =
+    [
+        ("0_1", 0, 0),             // one full class
+        ("0s", 3, 0),              // one window class: nodes without pages
+        ("0s", 4, 3),              // with sinks, their last page partly a sink
+        ("0_1_2s", 3, 0),          // a full class of two owners, a window class of one
+        ("0_1s_2s", 5, 1),         // pages of the window class are larger
+        ("0_1s_2s", 1, 0),         // a window of nothing but the token itself
+    ];
+
+    [Fact]
+    public void The_prefix_tree_agrees_with_the_model_under_random_programs() =>
+        Play(streams: false, Environment.GetEnvironmentVariable("KVCUDA_LONG_TESTS") == "1" ? 40_000 : 500);
+
+    [Fact]
+    public void Streaming_sequences_share_no_page_that_is_not_everybodys() =>
+        Play(streams: true, Environment.GetEnvironmentVariable("KVCUDA_LONG_TESTS") == "1" ? 20_000 : 200);
+
+    static void Play(bool streams, int programs)
+    {
+        long hits = 0, evictions = 0, moves = 0;
+        for (int seed = 0; seed < programs; seed++)
+        {
+            var random = new Random(seed);
+            (string map, int window, int sinks) = Kinds[random.Next(Kinds.Length)];
+            var layout = new KvLayout(
+                LayerSharing.Parse(map, map.Split('_').Length, window), 1, 2, DType.F32, pageTokens: 2, sinks, granuleBytes: 16);
+            long largest = layout.Classes.Max(c => c.PageBytes);
+            long slabBytes = largest * random.Next(1, 4);
+            int slabs = random.Next(3, 8);
+            Shrinker.Check(Shrinker.Program(random, random.Next(20, 200), CacheModel.Codes), program =>
+            {
+                var model = new CacheModel(layout, slabs, slabBytes, streams);
+                string? wrong = model.Play(program);
+                (hits, evictions, moves) = (hits + model.Hits, evictions + model.Evictions, moves + model.Moves);
+                return wrong is null ? null : $"seed {seed}, {map} window {window} sinks {sinks}, {slabs} slabs of {slabBytes} bytes: {wrong}";
+            });
+        }
+        // Programs that never find, evict or move anything would prove nothing.
+        Assert.True(hits > programs && evictions > programs && moves > 0, $"{hits} hits, {evictions} evictions, {moves} moves");
+    }
+}
