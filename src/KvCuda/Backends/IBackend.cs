@@ -66,6 +66,12 @@ internal interface IBackend : IDisposable
     /// </summary>
     void BeginRecording(int key) { }
 
+    /// <summary>
+    /// Rows to which a pass of <paramref name="rows"/> rows is padded, so that few recordings serve all batch sizes. Never
+    /// fewer than rows; rows itself on a backend where recording has no use.
+    /// </summary>
+    int BucketOf(int rows) => rows;
+
     /// <summary>Ends what <see cref="BeginRecording"/> began.</summary>
     void EndRecording() { }
 

@@ -50,6 +50,9 @@ internal sealed class Batch
 
     public int RowCount { get; private set; }
 
+    /// <summary>Rows on the device: with the padding of <see cref="Upload"/>.</summary>
+    public int PaddedRows { get; private set; }
+
     public int SequenceCount { get; private set; }
 
     public int WantedCount { get; private set; }
@@ -61,6 +64,9 @@ internal sealed class Batch
     public int LongestChunk { get; private set; }
 
     public bool EveryRowIsWanted => WantedCount == RowCount;
+
+    /// <summary>One row per sequence, all wanted: a pass like the one before, with other numbers in the same places.</summary>
+    public bool IsDecode => EveryRowIsWanted && !HasChunks;
 
     Span<int> Tokens => ints.AsSpan(0, MaxRows);
 
@@ -81,8 +87,8 @@ internal sealed class Batch
     public ReadOnlySpan<int> HostSequences => Sequences[..RowCount];
 
     /// <summary>All rows, on the device.</summary>
-    public BatchRows Rows => new(deviceInts.Range(0, RowCount), deviceInts.Range(MaxRows, RowCount),
-        deviceInts.Range(2 * MaxRows, RowCount));
+    public BatchRows Rows => new(deviceInts.Range(0, PaddedRows), deviceInts.Range(MaxRows, PaddedRows),
+        deviceInts.Range(2 * MaxRows, PaddedRows));
 
     /// <summary>The rows whose logits are wanted, on the device; their Tokens are their places among <see cref="Rows"/>.</summary>
     public BatchRows Wanted => new(deviceInts.Range(3 * MaxRows, WantedCount),
@@ -130,9 +136,13 @@ internal sealed class Batch
     public Span<int> TableRow(int pageClass, int sequence) =>
         tables[pageClass].AsSpan(sequence * PagesPerSequence, PagesPerSequence);
 
-    /// <summary>Copies everything to the device.</summary>
+    /// <summary>Copies everything to the device. Decodes are padded to a size that the backend may have recorded.</summary>
     public void Upload()
     {
+        PaddedRows = IsDecode ? Math.Min(backend.BucketOf(RowCount), Math.Min(MaxRows, MaxWanted)) : RowCount;
+        Tokens[RowCount..PaddedRows].Fill(-1);
+        Positions[RowCount..PaddedRows].Clear();
+        Sequences[RowCount..PaddedRows].Fill(-1);
         backend.Write(deviceInts, MemoryMarshal.AsBytes<int>(ints));
         for (int c = 0; c < tables.Length; c++)
         {

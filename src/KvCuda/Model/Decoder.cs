@@ -54,6 +54,22 @@ internal sealed partial class Decoder
     public Tensor Forward(Batch batch, PrefillMode mode)
     {
         Passes = 1;
+        if (!batch.IsDecode)
+        {
+            return Walk(batch, mode);
+        }
+        // Every decode of so many rows is the same list of verbs over the same addresses.
+        if (!backend.Replay(batch.PaddedRows))
+        {
+            backend.BeginRecording(batch.PaddedRows);
+            Walk(batch, mode);
+            backend.EndRecording();
+        }
+        return work.Logits.Top(batch.WantedCount);
+    }
+
+    Tensor Walk(Batch batch, PrefillMode mode)
+    {
         Stream stream = Open(batch.Rows, work.X, work.H);
         backend.Embed(stream.X, weights.Embedding, batch.Rows.Tokens);
         if (!weights.PositionEmbedding.IsNone)
