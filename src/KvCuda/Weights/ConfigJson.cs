@@ -100,7 +100,7 @@ sealed class ConfigJson
     /// <summary>A string, or null.</summary>
     public string? Text(string name) => Find(name) is not JsonElement value
         ? null
-        : value.ValueKind == JsonValueKind.String ? value.GetString() : throw Wrong(name, value, "a string");
+        : StringOf(value) ?? throw Wrong(name, value, "a string");
 
     /// <summary>A list of strings, or null if the field is absent or a single string.</summary>
     public string[]? Texts(string name)
@@ -109,9 +109,20 @@ sealed class ConfigJson
         {
             return null;
         }
-        return [.. value.EnumerateArray().Select(item => item.ValueKind == JsonValueKind.String
-            ? item.GetString()!
-            : throw Wrong(name, value, "a list of strings"))];
+        return [.. value.EnumerateArray().Select(item => StringOf(item) ?? throw Wrong(name, value, "a list of strings"))];
+    }
+
+    /// <summary>Null for what is no string, and for a string with half a surrogate pair, which is no text.</summary>
+    static string? StringOf(JsonElement value)
+    {
+        try
+        {
+            return value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+        }
+        catch (InvalidOperationException)
+        {
+            return null;
+        }
     }
 
     /// <summary>One token id or a list of them; empty if absent. Negative ids mean none.</summary>

@@ -76,7 +76,7 @@ static class ModelConfigReader
         int headDim = HeadDim(config, family, hidden, heads);
         int maxPositions = config.Int("max_position_embeddings", 2048, 1, int.MaxValue);
         bool attentionBias = config.Bool("attention_bias", false);
-        string? sharingMap = config.Find("layer_types") is { ValueKind: JsonValueKind.String } map ? map.GetString() : null;
+        string? sharingMap = config.Find("layer_types") is { ValueKind: JsonValueKind.String } ? config.Text("layer_types") : null;
         bool windowed = family switch
         {
             ModelFamily.Mistral => true,

@@ -145,6 +145,8 @@ public class ModelConfigTests
     [InlineData("\"num_hidden_layers\":4", "\"num_hidden_layers\":-4", "a whole number from 1 to 4096; it is -4")]
     [InlineData("\"num_hidden_layers\":4", "\"num_hidden_layers\":4000000000", "it is 4000000000")]
     [InlineData("\"num_hidden_layers\":4", "\"num_hidden_layers\":\"4\"", "it is \"4\"")]
+    [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"layer_types\":\"\\ud800\"", "layer_types should be a string")]
+    [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"layer_types\":[\"\\ud800\"]", "layer_types should be a list of strings")]
     [InlineData("\"num_key_value_heads\":2", "\"num_key_value_heads\":3", "4 is not a multiple of num_key_value_heads 3")]
     [InlineData("\"hidden_size\":64", "\"hidden_size\":63", "is not a multiple of num_attention_heads 4, and head_dim is missing")]
     [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"layer_types\":[\"full_attention\"]", "layer_types has 1 entries for 4 layers")]
