@@ -8,4 +8,7 @@ internal interface IKvBytes
 
     /// <summary>The arena's bytes from <paramref name="offset"/> on = source.</summary>
     void Write(long offset, ReadOnlySpan<byte> source);
+
+    /// <summary>Copies bytes within the arena.</summary>
+    void Copy(long destination, long source, long bytes);
 }

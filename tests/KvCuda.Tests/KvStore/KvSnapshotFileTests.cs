@@ -2,54 +2,13 @@ using System.Buffers.Binary;
 using System.Security.Cryptography;
 using KvCuda.KvStore;
 using KvCuda.Tensors;
+using static KvCuda.Tests.KvStore.SnapshotKit;
 using Store = KvCuda.KvStore.KvStore;
 
 namespace KvCuda.Tests.KvStore;
 
 public sealed class KvSnapshotFileTests
 {
-    static readonly KvSnapshotIdentity Identity = new("model-1", "tokenizer-1", "0_1s", "consistent");
-
-    static KvLayout Layout(int pageTokens = 2, string map = "0_1s", DType type = DType.F16, int sinks = 0) =>
-        new(LayerSharing.Parse(map, map.Split('_').Length, 3), kvHeads: 2, headDim: 4, type, pageTokens, sinks, granuleBytes: 16);
-
-    sealed class Memory(long bytes) : IKvBytes
-    {
-        readonly byte[] all = new byte[bytes];
-        public void Read(long offset, Span<byte> destination) => all.AsSpan((int)offset, destination.Length).CopyTo(destination);
-        public void Write(long offset, ReadOnlySpan<byte> source) => source.CopyTo(all.AsSpan((int)offset));
-    }
-
-    // The bytes that stand for one token's keys and values in one class.
-    static byte[] TokenBytes(int pageClass, int token, int count) =>
-        [.. Enumerable.Range(0, count).Select(i => (byte)(pageClass * 101 + token * 7 + i))];
-
-    static byte[] Snapshot(KvLayout layout, int length)
-    {
-        var store = new Store(layout, 1 << 16);
-        var memory = new Memory(store.ArenaBytes);
-        KvSequence sequence = store.Open();
-        for (int token = 0; token < length; token++)
-        {
-            Assert.True(store.TryReserve(sequence, 1));
-            for (int c = 0; c < layout.Classes.Count; c++)
-            {
-                int[] table = new int[sequence.PageCount];
-                sequence.WriteTable(c, table);
-                byte[] page = new byte[layout.Classes[c].PageBytes];
-                long at = (long)table[token / layout.PageTokens] * layout.GranuleBytes;
-                memory.Read(at, page);
-                var codec = new KvTokenBytes(layout, c);
-                codec.Scatter(page, TokenBytes(c, token, codec.Bytes), token % layout.PageTokens);
-                memory.Write(at, page);
-            }
-            store.Advance(sequence, [token + 1000]);
-        }
-        var file = new MemoryStream();
-        KvSnapshotWriter.Write(file, sequence, layout, Identity, memory);
-        return file.ToArray();
-    }
-
     static KvSnapshotException Refused(byte[] file, KvLayout? layout = null, KvSnapshotIdentity? identity = null) =>
         Assert.Throws<KvSnapshotException>(() => new KvSnapshotReader(new MemoryStream(file), layout ?? Layout(), identity ?? Identity));
 
@@ -244,6 +203,7 @@ public sealed class KvSnapshotFileTests
     {
         public void Read(long offset, Span<byte> destination) => throw new IOException("the device is gone");
         public void Write(long offset, ReadOnlySpan<byte> source) => throw new IOException("the device is gone");
+        public void Copy(long destination, long source, long bytes) => throw new IOException("the device is gone");
     }
 
     static byte[] Mutate(byte[] file, Random random)
