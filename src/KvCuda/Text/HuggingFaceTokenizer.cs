@@ -17,17 +17,17 @@ public sealed class HuggingFaceTokenizer : Tokenizer
 {
     readonly Vocabulary vocabulary;
     readonly BpeModel model;
+    readonly Lazy<BpeModel> guardedModel; // in which no text becomes a special token
     readonly Normalizer? normalizer;
     readonly List<PreTokenizer> preTokenizers;
     readonly AddedTokenPass? rawPass, normalizedPass;
     readonly Dictionary<int, AddedToken> added = [];
     readonly Dictionary<int, byte[]> addedSpelling = [];
     readonly Dictionary<string, int> addedIds = new(StringComparer.Ordinal);
-    readonly HashSet<string> specials = new(StringComparer.Ordinal);
     readonly HashSet<int> specialIds = [];
     readonly int[] before, after;
     readonly Func<List<DecoderStage>> decoder;
-    readonly ConcurrentBag<BpeScratch> scratches = [];
+    readonly ConcurrentBag<BpeScratch> scratches = [], guardedScratches = [];
     readonly SpecialIds special;
 
     HuggingFaceTokenizer(TokenizerFile file, string path, Func<HuggingFaceTokenizer, SpecialIds> readSpecial)
@@ -40,6 +40,7 @@ public sealed class HuggingFaceTokenizer : Tokenizer
         decoder = steps.Decoder(file.Decoder);
         model = new BpeModel(vocabulary, file.Merges, file.Options, steps.ByteLevel);
         (rawPass, normalizedPass) = AddTokens(file.AddedTokens);
+        guardedModel = new Lazy<BpeModel>(() => model.Without(specialIds));
         special = readSpecial(this);
     }
 
@@ -161,24 +162,24 @@ public sealed class HuggingFaceTokenizer : Tokenizer
         int at = 0, units = 0, consumed = 0;
         for (int i = 0; i < count; i++)
         {
-            // A token may begin or end inside a character: its range then covers all of it.
-            int start = ToUnits(normalized.Span, ref at, ref units, at);
-            int end = ToUnits(normalized.Span, ref at, ref units, at + sink.Lengths[i]);
-            int bytesInto = at;
-            while (bytesInto < normalized.Length && (normalized.Span[bytesInto] & 0xC0) == 0x80)
+            // A token may begin or end inside a character: its range then covers all of it. (A character counts with its first
+            // byte, so the end needs no care.)
+            int start = units, first = at;
+            while (first < normalized.Length && first > 0 && (normalized.Span[first] & 0xC0) == 0x80)
             {
-                bytesInto++;
+                first--;
             }
 
-            consumed = bytesInto == at ? end : end + 1;
-            tokens[i] = new EncodedToken(sink.Ids[i], IdToToken(sink.Ids[i]) ?? "", start..Math.Min(consumed, result.Length));
+            start -= first == at ? 0 : normalized.Span[first] >= 0xF0 ? 2 : 1;
+            consumed = ToUnits(normalized.Span, ref at, ref units, at + sink.Lengths[i]);
+            tokens[i] = new EncodedToken(sink.Ids[i], IdToToken(sink.Ids[i]) ?? "", start..consumed);
         }
 
         return new EncodeResults<EncodedToken>
         {
             Tokens = tokens,
             NormalizedText = textSpan.SequenceEqual(result) ? null : result,
-            CharsConsumed = Math.Min(consumed, result.Length),
+            CharsConsumed = consumed,
         };
 
         // UTF-16 units that begin before byte `to`.
@@ -235,9 +236,9 @@ public sealed class HuggingFaceTokenizer : Tokenizer
     /// <summary>The token as the decoder sees it; false if there is no such id.</summary>
     internal bool TryGetSpelling(int id, out ReadOnlySpan<byte> spelling)
     {
-        if (addedSpelling.TryGetValue(id, out byte[]? bytes))
+        if (added.TryGetValue(id, out AddedToken? token))
         {
-            spelling = bytes;
+            spelling = addedSpelling[token.Id];
             return true;
         }
 
@@ -257,43 +258,39 @@ public sealed class HuggingFaceTokenizer : Tokenizer
                 continue;
             }
 
-            if (!addedIds.TryGetValue(read.Content, out int id)
-                && !vocabulary.TryGetId(Encoding.UTF8.GetBytes(read.Content), out id))
+            byte[] content = Encoding.UTF8.GetBytes(read.Content);
+            if (!addedIds.TryGetValue(read.Content, out int id) && !vocabulary.TryGetId(content, out id))
             {
                 id = next++;
             }
 
-            AddedToken token = read with { Id = id };
-            addedIds[token.Content] = id;
-            added[id] = token;
-            byte[] content = Encoding.UTF8.GetBytes(token.Content);
-            addedSpelling[id] = token.Normalized && normalizer is not null ? normalizer.Run(content) : content;
-            if (token.Special)
-            {
-                specials.Add(token.Content);
-            }
-        }
-
-        VocabularySize = Math.Max(vocabulary.IdLimit, added.Count == 0 ? 0 : added.Keys.Max() + 1);
-        foreach ((int id, byte[] spelling) in addedSpelling)
-        {
-            if (specials.Contains(Encoding.UTF8.GetString(spelling)))
+            addedIds[read.Content] = id;
+            added[id] = read with { Id = id };
+            addedSpelling[id] = content;
+            if (read.Special)
             {
                 specialIds.Add(id);
             }
         }
 
+        VocabularySize = Math.Max(vocabulary.IdLimit, added.Count == 0 ? 0 : added.Keys.Max() + 1);
         return (Pass(false), Pass(true));
 
-        AddedTokenPass? Pass(bool normalized) => added.Values.Any(t => t.Normalized == normalized)
-            ? new AddedTokenPass(added.Values.Where(t => t.Normalized == normalized).Select(t => (t, addedSpelling[t.Id])))
-            : null;
+        AddedTokenPass? Pass(bool normalized)
+        {
+            List<(AddedToken, byte[])> patterns = [.. added.Values.Where(t => t.Normalized == normalized)
+                .Select(t => (t, normalized && normalizer is not null ? normalizer.Run(addedSpelling[t.Id]) : addedSpelling[t.Id]))];
+            return patterns.Count > 0 ? new AddedTokenPass(patterns) : null;
+        }
     }
 
     void Encode(
         ReadOnlySpan<char> text, SpecialTokens specialTokens, EncodeSettings settings, TokenSink sink, ByteBuffer? trace)
     {
-        if (!scratches.TryTake(out BpeScratch? scratch))
+        // The words a scratch remembers belong to one model.
+        bool parse = specialTokens.HasFlag(SpecialTokens.Parse);
+        ConcurrentBag<BpeScratch> pool = parse ? scratches : guardedScratches;
+        if (!pool.TryTake(out BpeScratch? scratch))
         {
             scratch = new BpeScratch();
         }
@@ -302,11 +299,11 @@ public sealed class HuggingFaceTokenizer : Tokenizer
         AddAll(add ? before : [], sink);
         byte[] utf8 = ArrayPool<byte>.Shared.Rent(Encoding.UTF8.GetMaxByteCount(text.Length));
         int length = Encoding.UTF8.GetBytes(text, utf8);
-        var run = new EncodeRun(this, specialTokens.HasFlag(SpecialTokens.Parse), settings, sink, scratch, trace);
+        var run = new EncodeRun(this, parse, settings, sink, scratch, trace);
         run.Text(utf8, length);
         ArrayPool<byte>.Shared.Return(utf8);
         AddAll(add ? after : [], sink);
-        scratches.Add(scratch);
+        pool.Add(scratch);
 
         static void AddAll(int[] ids, TokenSink sink)
         {
@@ -395,10 +392,11 @@ public sealed class HuggingFaceTokenizer : Tokenizer
                 }
             }
 
+            BpeModel model = parseSpecial ? tokenizer.model : tokenizer.guardedModel.Value;
             for (int i = 0; i < pieces.List.Count; i++)
             {
                 trace?.Add(pieces[i]);
-                tokenizer.model.Encode(pieces[i], sink, scratch);
+                model.Encode(pieces[i], sink, scratch);
             }
         }
     }

@@ -17,6 +17,7 @@ sealed class BpeModel
     readonly Vocabulary vocabulary;
     readonly MergeTable merges;
     readonly BpeOptions options;
+    readonly IReadOnlySet<int>? forbidden;
     readonly bool byteLevel;
     readonly int unknown = -1;
     readonly int[] byteSymbols = new int[256];   // byte level: the id of each byte, or -1
@@ -25,8 +26,15 @@ sealed class BpeModel
     readonly Dictionary<int, int> astral = [];   // and of those above
     readonly HashSet<int>? joinedToMetaspace;    // characters that stand before ▁ inside a token; null = never cut at ▁
 
-    public BpeModel(Vocabulary vocabulary, MergeTable merges, in BpeOptions options, bool byteLevel)
+    /// <param name="vocabulary">The tokens.</param>
+    /// <param name="merges">The merges.</param>
+    /// <param name="options">The switches.</param>
+    /// <param name="byteLevel">Words come as bytes, the vocabulary spells them in GPT-2's alphabet.</param>
+    /// <param name="forbidden">Ids that no text may become.</param>
+    public BpeModel(
+        Vocabulary vocabulary, MergeTable merges, in BpeOptions options, bool byteLevel, IReadOnlySet<int>? forbidden = null)
     {
+        this.forbidden = forbidden;
         this.vocabulary = vocabulary;
         this.merges = merges;
         this.options = options;
@@ -43,7 +51,7 @@ sealed class BpeModel
             byteTokens[b] = Encoding.UTF8.TryGetBytes($"<0x{b:X2}>", spelling, out int n)
                 && vocabulary.TryGetId(spelling[..n], out int token1) ? token1 : -1;
             n = new Rune(ByteAlphabet.ToChar((byte)b)).EncodeToUtf8(spelling);
-            byteSymbols[b] = vocabulary.TryGetId(spelling[..n], out int symbol) ? symbol : -1;
+            byteSymbols[b] = vocabulary.TryGetId(spelling[..n], out int symbol) && !IsForbidden(symbol) ? symbol : -1;
         }
 
         if (!byteLevel)
@@ -59,8 +67,14 @@ sealed class BpeModel
         }
     }
 
-    /// <summary>The table of merges.</summary>
-    public MergeTable Merges => merges;
+    /// <summary>The same model, in which no text becomes one of these ids. (An unknown character still becomes the unknown token.)</summary>
+    public BpeModel Without(IEnumerable<int> ids)
+    {
+        var all = ids.Where(id => id != unknown).ToHashSet();
+        return new BpeModel(vocabulary, merges.Without(all), options, byteLevel, all);
+    }
+
+    bool IsForbidden(int id) => forbidden is not null && forbidden.Contains(id);
 
     /// <summary>Encodes one word.</summary>
     public void Encode(ReadOnlySpan<byte> word, TokenSink sink, BpeScratch scratch)
@@ -179,6 +193,11 @@ sealed class BpeModel
             }
         }
 
+        if (IsForbidden(id))
+        {
+            return false;
+        }
+
         sink.Add(id, word.Length);
         return true;
     }
@@ -293,7 +312,7 @@ sealed class BpeModel
 
     void AddCharacter(ReadOnlySpan<byte> token, int id)
     {
-        if (token.IsEmpty || Rune.DecodeFromUtf8(token, out Rune rune, out int used) != OperationStatus.Done
+        if (token.IsEmpty || IsForbidden(id) || Rune.DecodeFromUtf8(token, out Rune rune, out int used) != OperationStatus.Done
             || used != token.Length)
         {
             return;

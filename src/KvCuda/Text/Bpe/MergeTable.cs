@@ -59,6 +59,21 @@ sealed class MergeTable
         return false;
     }
 
+    /// <summary>The merges that make none of these ids.</summary>
+    public MergeTable Without(IReadOnlySet<int> made)
+    {
+        var rest = new MergeTable(Count);
+        foreach (Slot slot in slots)
+        {
+            if (slot.Pair != 0 && !made.Contains(slot.Merged))
+            {
+                rest.Set((int)((slot.Pair - 1) >> 32), (int)(uint)(slot.Pair - 1), slot.Rank, slot.Merged);
+            }
+        }
+
+        return rest;
+    }
+
     static ulong Pack(int left, int right) => (((ulong)(uint)left << 32) | (uint)right) + 1;
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

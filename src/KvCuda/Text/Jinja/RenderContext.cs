@@ -34,7 +34,7 @@ sealed class Scope(Scope? outer)
 sealed class RenderContext(TemplateErrors errors, TimeProvider clock)
 {
     public const int MaxOutput = 1 << 26, MaxCalls = 100;
-    const long MaxWork = 50_000_000;
+    const long MaxWork = 10_000_000;
 
     long work = MaxWork;
     int calls;
