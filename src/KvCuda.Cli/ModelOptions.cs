@@ -61,6 +61,11 @@ internal sealed class ModelOptions
 
     public Option<bool> Stats { get; } = new("--stats") { Description = "Print calls per verb to standard error at the end." };
 
+    public Option<bool> KvReport { get; } = new("--kv-report")
+    {
+        Description = "Print to standard error how the store's memory was spent and what was found in it; as JSON with --json.",
+    };
+
     /// <summary>Adds the argument and all options to a command.</summary>
     public void AddTo(Command command)
     {

@@ -31,11 +31,11 @@ internal static class RunCommand
         Option<int?> logprobs = new("--logprobs") { Description = "With --json: log-probabilities of the tokens and of so many alternatives." };
         Option<bool> json = new("--json") { Description = "One JSON object instead of streamed text." };
 
-        Command command = new("run", "Generate text with a model, streamed.") { };
+        Command command = new("run", "Generate text with a model, streamed.");
         model.AddTo(command);
         command.Add(prompt);
         foreach (Option option in new Option[]
-            { tokens, count, temperature, topK, topP, minP, penalty, seed, stop, ignoreEos, logprobs, json })
+            { model.KvReport, tokens, count, temperature, topK, topP, minP, penalty, seed, stop, ignoreEos, logprobs, json })
         {
             command.Add(option);
         }
@@ -62,6 +62,11 @@ internal static class RunCommand
                 };
                 await Generate(engine, parsed.GetValue(prompt) ?? DefaultPrompt, parsed.GetValue(tokens), options,
                     parsed.GetValue(json), loadMs, cancellation).ConfigureAwait(false);
+                if (parsed.GetValue(model.KvReport))
+                {
+                    KvStatus status = await engine.GetKvStatusAsync().ConfigureAwait(false);
+                    await Console.Error.WriteLineAsync(parsed.GetValue(json) ? status.ToJson() : status.ToString()).ConfigureAwait(false);
+                }
                 if (parsed.GetValue(model.Stats))
                 {
                     StatsPrinter.Print(engine.Model.Backend.Counters);

@@ -33,8 +33,21 @@ public sealed record GenerateOptions
     /// <summary>Report each token's log-probability and those of so many likeliest alternatives; null reports none.</summary>
     public int? Logprobs { get; init; }
 
+    /// <summary>Who may reuse what this request computes, and whose keys and values it may reuse.</summary>
+    public CacheScope Cache { get; init; } = CacheScope.Shared;
+
+    /// <summary>Separates tenants: requests reuse only what was computed under the same salt. Empty is a salt like others.</summary>
+    public string Salt { get; init; } = "";
+
+    /// <summary>How long ranges of tokens are worth keeping; where ranges overlap, the last one counts.</summary>
+    public IReadOnlyList<CacheRetention> Retention { get; init; } = [];
+
     internal void Validate()
     {
+        foreach (CacheRetention retention in Retention)
+        {
+            retention.Validate();
+        }
         Require(MaxTokens >= 1, $"MaxTokens is {MaxTokens}; it must be at least 1.");
         Require(float.IsFinite(Temperature) && Temperature >= 0, $"Temperature is {Temperature}; it must be 0 or more.");
         Require(TopK >= 0, $"TopK is {TopK}; it must be 0 (all) or more.");

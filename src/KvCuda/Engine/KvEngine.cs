@@ -20,7 +20,7 @@ namespace KvCuda.Engine;
 ///     Console.Write(piece.Text);
 /// </code>
 /// </example>
-public sealed class KvEngine : IAsyncDisposable, IDisposable
+public sealed partial class KvEngine : IAsyncDisposable, IDisposable
 {
     readonly LoadedModel model;
     readonly Scheduler scheduler;
@@ -34,6 +34,7 @@ public sealed class KvEngine : IAsyncDisposable, IDisposable
     readonly int[] chosen;
     readonly float[] logitsRow;
     readonly List<int> histories = [];
+    readonly string format; // whatever else the stored bits depend on: part of every cache key
     Tensor history;
     volatile bool stopping;
     volatile Exception? broken;
@@ -44,6 +45,7 @@ public sealed class KvEngine : IAsyncDisposable, IDisposable
         Tokenizer = tokenizer;
         batch = model.Batch;
         scheduler = new(model);
+        format = $"{model.Sharing}|{model.KvType.Name()}|consistent";
         nextTokens = model.Backend.Allocate("next tokens", DType.I32, 1, options.MaxSequences);
         sampling = model.Backend.Allocate("sampling", DType.I32, options.MaxSequences, SampleRow.Words);
         history = model.Backend.Allocate("history", DType.I32, 1, 1024);
@@ -110,10 +112,7 @@ public sealed class KvEngine : IAsyncDisposable, IDisposable
     public IAsyncEnumerable<GeneratedPiece> GenerateAsync(string prompt, GenerateOptions? options = null,
         CancellationToken cancellation = default)
     {
-        ArgumentNullException.ThrowIfNull(prompt);
-        Tokenizer tokenizer = Tokenizer ?? throw new InvalidRequestException(
-            "The model folder has no tokenizer.json, so a text prompt cannot be understood; pass token ids instead.");
-        return GenerateAsync(tokenizer.EncodeToIds(prompt), options, cancellation);
+        return GenerateAsync(Encode(prompt), options, cancellation);
     }
 
     /// <summary>Generates tokens (and their text, if there is a tokenizer) after a prompt of token ids.</summary>
@@ -125,7 +124,7 @@ public sealed class KvEngine : IAsyncDisposable, IDisposable
         options ??= new();
         options.Validate();
         model.CheckPrompt(promptTokens, options.MaxTokens);
-        return Stream(promptTokens, options, cancellation);
+        return Stream(promptTokens, options, session: 0, beforeRelease: null, cancellation);
     }
 
     /// <summary>Generates to the end and returns the result: the whole text, tokens, figures.</summary>
@@ -141,12 +140,12 @@ public sealed class KvEngine : IAsyncDisposable, IDisposable
         return result!;
     }
 
-    async IAsyncEnumerable<GeneratedPiece> Stream(IReadOnlyList<int> prompt, GenerateOptions options,
-        [EnumeratorCancellation] CancellationToken cancellation)
+    internal async IAsyncEnumerable<GeneratedPiece> Stream(IReadOnlyList<int> prompt, GenerateOptions options, long session,
+        Action<KvSequence>? beforeRelease, [EnumeratorCancellation] CancellationToken cancellation)
     {
         using CancellationTokenSource source = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Request request = new(prompt, options, Tokenizer?.CreateStreamingDecoder(), model.Config.EosTokens, model.MaxContext,
-            source.Token);
+            session, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease };
         arrivals.Enqueue(request);
         wake.Release();
         if (ended.Task.IsCompleted)
@@ -175,6 +174,8 @@ public sealed class KvEngine : IAsyncDisposable, IDisposable
         {
             while (!stopping)
             {
+                model.Store.Now = Environment.TickCount64;
+                TakeErrands();
                 TakeArrivals();
                 if (!Step())
                 {
@@ -192,6 +193,7 @@ public sealed class KvEngine : IAsyncDisposable, IDisposable
         scheduler.FailAll(broken ?? new ObjectDisposedException(nameof(KvEngine)));
         ended.SetResult();
         FailArrivals();
+        TakeErrands();
     }
 
     void TakeArrivals()
@@ -290,9 +292,12 @@ public sealed class KvEngine : IAsyncDisposable, IDisposable
                 ? Logprobs.Of(kept, token, request.Logprobs!.Value)
                 : null;
             row++;
-            if (request.Accept(token, logprob, () => (model.Store.BytesHeld(request.Kv!), model.Layout.BytesPerToken)))
+            if (request.Accept(token, logprob))
             {
+                long held = model.Store.BytesHeld(request.Kv!);
+                request.BeforeRelease?.Invoke(request.Kv!);
                 scheduler.Remove(request);
+                request.Complete(held, model.Layout.BytesPerToken);
             }
         }
     }

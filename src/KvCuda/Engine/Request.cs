@@ -20,15 +20,18 @@ internal sealed class Request
         new() { SingleReader = true, SingleWriter = true });
     readonly long created = Stopwatch.GetTimestamp();
     long scheduled, firstToken;
+    (FinishReason Reason, string Text, int? Token, TokenLogprob? Logprob) last;
 
     /// <param name="prompt">token ids, at least one</param>
     /// <param name="options">how to generate</param>
     /// <param name="decoder">ids to text, or null for tokens only</param>
     /// <param name="endings">ids that end a sequence</param>
     /// <param name="maxContext">longest sequence in tokens</param>
+    /// <param name="session">the session it is a turn of; 0: none</param>
+    /// <param name="scope">who may reuse its keys and values</param>
     /// <param name="cancellation">ends the request between two steps</param>
     public Request(IReadOnlyList<int> prompt, GenerateOptions options, StreamingDecoder? decoder, IEnumerable<int> endings,
-        int maxContext, CancellationToken cancellation)
+        int maxContext, long session, KvScope scope, CancellationToken cancellation)
     {
         this.options = options;
         this.decoder = decoder;
@@ -38,6 +41,7 @@ internal sealed class Request
         PromptCount = prompt.Count;
         LongestLength = (int)Math.Min((long)prompt.Count + options.MaxTokens, maxContext);
         Cancellation = cancellation;
+        (Session, Scope) = (session, scope);
         Seed = options.Seed ?? (ulong)Random.Shared.NextInt64();
         foreach (int token in prompt)
         {
@@ -57,11 +61,20 @@ internal sealed class Request
 
     public CancellationToken Cancellation { get; }
 
+    public long Session { get; }
+
+    public KvScope Scope { get; }
+
+    public IReadOnlyList<CacheRetention> Retention => options.Retention;
+
+    /// <summary>Called on the engine's thread when all is computed and the pages are still held.</summary>
+    public Action<KvSequence>? BeforeRelease { get; init; }
+
     /// <summary>Pages, while the request runs; null while it waits or after a preemption.</summary>
     public KvSequence? Kv { get; set; }
 
     /// <summary>Prompt tokens that were found in the store when the request first ran.</summary>
-    public int CachedTokens { get; set; }
+    public int CachedTokens { get; private set; }
 
     /// <summary>Tokens whose keys and values must be computed before the next token can be chosen.</summary>
     public int Pending => Tokens.Count - (Kv?.Length ?? 0);
@@ -86,80 +99,86 @@ internal sealed class Request
         };
     }
 
-    public void MarkScheduled()
+    /// <summary>It runs, the first time or again after a preemption.</summary>
+    /// <param name="cached">tokens found in the store</param>
+    public void MarkScheduled(int cached)
     {
         if (scheduled == 0)
         {
             scheduled = Stopwatch.GetTimestamp();
+            CachedTokens = cached;
         }
     }
 
-    /// <summary>Takes the next token and tells the listener.</summary>
+    /// <summary>Takes the next token, and tells the listener unless it is the last.</summary>
     /// <param name="token">the chosen token</param>
     /// <param name="logprob">its probability, if asked for</param>
-    /// <param name="describe">the key/value bytes held and per token, asked for at the end</param>
-    /// <returns>whether the request is finished</returns>
-    public bool Accept(int token, TokenLogprob? logprob, Func<(long Held, long PerToken)> describe)
+    /// <returns>whether the request is finished: then <see cref="Complete"/> is next</returns>
+    public bool Accept(int token, TokenLogprob? logprob)
     {
         if (firstToken == 0)
         {
             firstToken = Stopwatch.GetTimestamp();
         }
-        FinishReason? finish = null;
         if (endings.Contains(token))
         {
-            finish = FinishReason.EndOfSequence;
+            return Finish(FinishReason.EndOfSequence, "", null, null);
         }
-        else
+        Tokens.Add(token);
+        Remember(token);
+        string certain = stops.Append(decoder?.Append(token) ?? "");
+        if (stops.Stopped)
         {
-            Tokens.Add(token);
-            Remember(token);
-            string certain = stops.Append(decoder?.Append(token) ?? "");
-            text.Append(certain);
-            finish = stops.Stopped ? FinishReason.StopText
-                : Tokens.Count - PromptCount >= options.MaxTokens ? FinishReason.MaxTokens
-                : Tokens.Count >= LongestLength ? FinishReason.ContextFull
-                : null;
-            if (finish is null)
-            {
-                pieces.Writer.TryWrite(new(certain, token, logprob, null));
-                return false;
-            }
-            if (finish == FinishReason.StopText)
-            {
-                return Finish(certain, token, logprob, finish.Value, describe());
-            }
-            string rest = stops.Append(decoder?.Flush() ?? "") + stops.Flush();
-            text.Append(rest);
-            return Finish(certain + rest, token, logprob, finish.Value, describe());
+            return Finish(FinishReason.StopText, certain, token, logprob);
         }
-        string last = stops.Append(decoder?.Flush() ?? "") + stops.Flush();
-        text.Append(last);
-        return Finish(last, null, null, finish.Value, describe());
+        if (Tokens.Count - PromptCount >= options.MaxTokens)
+        {
+            return Finish(FinishReason.MaxTokens, certain, token, logprob);
+        }
+        if (Tokens.Count >= LongestLength)
+        {
+            return Finish(FinishReason.ContextFull, certain, token, logprob);
+        }
+        text.Append(certain);
+        pieces.Writer.TryWrite(new(certain, token, logprob, null));
+        return false;
     }
 
-    /// <summary>Ends the request with an error, or quietly after its cancellation.</summary>
-    public void Fail(Exception? error) => pieces.Writer.TryComplete(error);
-
-    bool Finish(string lastText, int? token, TokenLogprob? logprob, FinishReason reason, (long Held, long PerToken) kv)
+    bool Finish(FinishReason reason, string certain, int? token, TokenLogprob? logprob)
     {
-        pieces.Writer.TryWrite(new(lastText, token, logprob, new()
+        if (reason != FinishReason.StopText)
+        {
+            certain += stops.Append(decoder?.Flush() ?? "") + stops.Flush();
+        }
+        text.Append(certain);
+        last = (reason, certain, token, logprob);
+        return true;
+    }
+
+    /// <summary>Tells the listener the last piece with the figures; its pages have gone back.</summary>
+    /// <param name="held">bytes of pages it held</param>
+    /// <param name="perToken">bytes of keys and values per token</param>
+    public void Complete(long held, long perToken)
+    {
+        pieces.Writer.TryWrite(new(last.Text, last.Token, last.Logprob, new()
         {
             Text = text.ToString(),
             Tokens = Tokens[PromptCount..],
-            FinishReason = reason,
+            FinishReason = last.Reason,
             Seed = Seed,
             PromptTokens = PromptCount,
             CachedTokens = CachedTokens,
             QueueTime = Stopwatch.GetElapsedTime(created, scheduled),
             TimeToFirstToken = Stopwatch.GetElapsedTime(created, firstToken),
             Duration = Stopwatch.GetElapsedTime(created),
-            KvBytes = kv.Held,
-            KvBytesPerToken = kv.PerToken,
+            KvBytes = held,
+            KvBytesPerToken = perToken,
         }));
         pieces.Writer.TryComplete();
-        return true;
     }
+
+    /// <summary>Ends the request with an error, or quietly after its cancellation.</summary>
+    public void Fail(Exception? error) => pieces.Writer.TryComplete(error);
 
     void Remember(int token)
     {

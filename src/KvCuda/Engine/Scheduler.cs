@@ -1,4 +1,4 @@
-using KvCuda.KvStore;
+using System.Runtime.InteropServices;
 using KvCuda.Model;
 
 namespace KvCuda.Engine;
@@ -44,7 +44,7 @@ internal sealed class Scheduler(LoadedModel model)
         foreach (Scheduled rows in scheduled)
         {
             ReadOnlySpan<int> tokens =
-                System.Runtime.InteropServices.CollectionsMarshal.AsSpan(rows.Request.Tokens).Slice(rows.Start, rows.Count);
+                CollectionsMarshal.AsSpan(rows.Request.Tokens).Slice(rows.Start, rows.Count);
             int sequence = batch.Add(tokens, rows.Start, rows.Wanted ? 1 : 0);
             model.WriteTables(sequence, rows.Request.Kv!);
         }
@@ -131,7 +131,12 @@ internal sealed class Scheduler(LoadedModel model)
             {
                 return;
             }
-            request.Kv = model.Store.Open();
+            request.Kv = model.Store.Open(request.LongestLength, request.Session);
+            int cached = model.Store.Match(request.Kv, CollectionsMarshal.AsSpan(request.Tokens), request.Scope);
+            foreach (CacheRetention range in request.Retention)
+            {
+                model.Store.Retain(request.Kv, range.Start, range.End ?? int.MaxValue, range.ToStore());
+            }
             int rows = RowsFor(request, batch);
             if (!model.Store.TryReserve(request.Kv, rows))
             {
@@ -140,7 +145,7 @@ internal sealed class Scheduler(LoadedModel model)
             }
             waiting.RemoveFirst();
             running.Add(request);
-            request.MarkScheduled();
+            request.MarkScheduled(cached);
             Schedule(request, rows);
         }
     }

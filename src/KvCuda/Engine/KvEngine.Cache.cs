@@ -1,0 +1,200 @@
+using System.Collections.Concurrent;
+using KvCuda.KvStore;
+using KvCuda.Text;
+
+namespace KvCuda.Engine;
+
+// What callers can do with computed tokens: keep them, pin them, hold conversations over them, clear them, look at them.
+public sealed partial class KvEngine
+{
+    readonly ConcurrentQueue<Action> errands = new();
+    long sessions;
+
+    /// <summary>
+    /// Computes a prompt once and pins its whole pages, so that every later prompt that begins with it finds them, until the
+    /// handle is disposed.
+    /// </summary>
+    /// <param name="prompt">the text that later prompts begin with</param>
+    /// <param name="salt">the tenant whose prompts may use it</param>
+    /// <param name="cancellation">ends the computation</param>
+    /// <exception cref="InvalidRequestException">The prompt is empty or too long, or the share of pages that may be pinned is used up.</exception>
+    public Task<PrecomputedPrompt> PrecomputeAsync(string prompt, string salt = "", CancellationToken cancellation = default) =>
+        PrecomputeAsync(Encode(prompt), salt, cancellation);
+
+    /// <inheritdoc cref="PrecomputeAsync(string, string, CancellationToken)"/>
+    public async Task<PrecomputedPrompt> PrecomputeAsync(IReadOnlyList<int> promptTokens, string salt = "",
+        CancellationToken cancellation = default)
+    {
+        ArgumentNullException.ThrowIfNull(promptTokens);
+        ArgumentNullException.ThrowIfNull(salt);
+        model.CheckPrompt(promptTokens, 1);
+        KvPin? pin = null;
+        GenerateOptions options = new() { MaxTokens = 1, IgnoreEos = true, Salt = salt };
+        await foreach (GeneratedPiece _ in Stream(promptTokens, options, 0, kv => pin = model.Store.TryPin(kv, promptTokens.Count),
+            cancellation).ConfigureAwait(false)) { }
+        return new(this, pin ?? throw new InvalidRequestException(
+            $"The prompt of {promptTokens.Count} tokens was computed but cannot be pinned: pinned pages may hold at most "
+            + $"{model.Store.PinnedShare:P0} of the store. Dispose another handle, or raise the budget."));
+    }
+
+    /// <summary>Opens a conversation. Sessions are cheap: between turns they hold tokens, and what the cache still has of them.</summary>
+    public KvSession OpenSession(SessionOptions? options = null)
+    {
+        options ??= new();
+        options.Validate();
+        return new(this, Interlocked.Increment(ref sessions), options, []);
+    }
+
+    /// <summary>Forgets everything cached, precomputed prompts included; running requests go on. Returns the number of pages.</summary>
+    public Task<int> ClearCacheAsync() => Ask(model.Store.ClearAll);
+
+    /// <summary>Forgets what was cached or precomputed under one salt. Returns the number of pages.</summary>
+    public Task<int> ClearCacheAsync(string salt) => Ask(() => model.Store.ClearSalt(salt));
+
+    /// <summary>Forgets what is cached from the end of a prefix on, under one salt. Returns the number of pages.</summary>
+    public Task<int> ClearPrefixAsync(IReadOnlyList<int> prefixTokens, string salt = "")
+    {
+        int[] prefix = [.. prefixTokens];
+        return Ask(() => model.Store.ClearPrefix(prefix, ScopeOf(new() { Salt = salt }, 0)));
+    }
+
+    /// <summary>The store at this moment: free, active, cached and pinned bytes, tokens found, evictions by cause.</summary>
+    public Task<KvStatus> GetKvStatusAsync() => Ask(() => new KvStatus(model.Store.Report(), model.Store.BudgetBytes,
+        scheduler.Running, scheduler.Waiting, scheduler.Preemptions));
+
+    internal IReadOnlyList<int> Encode(string prompt)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        return (Tokenizer ?? throw NoTokenizer()).EncodeToIds(prompt);
+    }
+
+    /// <summary>Text that goes on where a conversation is: nothing is put before it.</summary>
+    internal IReadOnlyList<int> EncodeContinuation(string text) =>
+        (Tokenizer ?? throw NoTokenizer()).EncodeToIds(text, SpecialTokens.Parse);
+
+    internal KvScope ScopeOf(GenerateOptions options, long session) => new(options.Salt, format,
+        options.Cache == CacheScope.Session ? session == 0 ? -Interlocked.Increment(ref sessions) : session : 0);
+
+    /// <summary>Runs a question about the store on the engine's thread, between two steps.</summary>
+    internal Task<T> Ask<T>(Func<T> question)
+    {
+        TaskCompletionSource<T> answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        errands.Enqueue(() =>
+        {
+            try
+            {
+                if (ended.Task.IsCompleted)
+                {
+                    throw broken ?? new ObjectDisposedException(nameof(KvEngine));
+                }
+                answer.SetResult(question());
+            }
+#pragma warning disable CA1031 // whatever it is, it belongs to the one who asked
+            catch (Exception error)
+#pragma warning restore CA1031
+            {
+                answer.SetException(error);
+            }
+        });
+        wake.Release();
+        if (ended.Task.IsCompleted)
+        {
+            TakeErrands();
+        }
+        return answer.Task;
+    }
+
+    void TakeErrands()
+    {
+        while (errands.TryDequeue(out Action? errand))
+        {
+            errand();
+        }
+    }
+
+    static InvalidRequestException NoTokenizer() => new(
+        "The model folder has no tokenizer.json, so text cannot be understood; pass token ids instead.");
+}
+
+/// <summary>A prompt whose pages stay in the cache until this is disposed.</summary>
+public sealed class PrecomputedPrompt : IAsyncDisposable
+{
+    readonly KvEngine engine;
+    KvPin? pin;
+
+    internal PrecomputedPrompt(KvEngine engine, KvPin pin)
+    {
+        (this.engine, this.pin) = (engine, pin);
+        PinnedTokens = pin.Tokens;
+    }
+
+    /// <summary>Tokens that are held: whole pages of the prompt, so fewer than a page's tokens give 0.</summary>
+    public int PinnedTokens { get; }
+
+    /// <summary>Lets the pages go back to ordinary retention.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref pin, null) is { } held)
+        {
+            try
+            {
+                await engine.Ask(() => { engine.Model.Store.Unpin(held); return true; }).ConfigureAwait(false);
+            }
+            catch (ObjectDisposedException)
+            {
+                // The engine is gone, and with it the pages.
+            }
+        }
+    }
+}
+
+/// <summary>The store at one moment. Free, active, cached and pinned bytes add up to the arena.</summary>
+public sealed class KvStatus
+{
+    readonly KvReport report;
+
+    internal KvStatus(KvReport report, long budgetBytes, int running, int waiting, long preemptions)
+    {
+        this.report = report;
+        (BudgetBytes, RunningRequests, WaitingRequests, Preemptions) = (budgetBytes, running, waiting, preemptions);
+    }
+
+    /// <summary>Bytes the store was given.</summary>
+    public long BudgetBytes { get; }
+
+    /// <summary>Bytes of the arena: the budget in whole slabs.</summary>
+    public long ArenaBytes => report.Usage.ArenaBytes;
+
+    /// <summary>Bytes that hold nothing.</summary>
+    public long FreeBytes => report.Usage.FreeBytes;
+
+    /// <summary>Bytes of pages that running sequences use.</summary>
+    public long ActiveBytes => report.Usage.ActiveBytes;
+
+    /// <summary>Bytes of pages kept for later prompts; they make room when room is needed.</summary>
+    public long CachedBytes => report.Usage.CachedBytes;
+
+    /// <summary>Bytes of pages that stay until they are unpinned.</summary>
+    public long PinnedBytes => report.Usage.PinnedBytes;
+
+    /// <summary>Prompt tokens that were looked up in the cache.</summary>
+    public long QueriedTokens => report.Queried;
+
+    /// <summary>Of those, tokens that were found.</summary>
+    public long FoundTokens => report.Hit;
+
+    /// <summary>Requests in the batch.</summary>
+    public int RunningRequests { get; }
+
+    /// <summary>Requests that wait for room.</summary>
+    public int WaitingRequests { get; }
+
+    /// <summary>Times a request gave its pages back for an older one.</summary>
+    public long Preemptions { get; }
+
+    /// <summary>Everything as a few lines of text.</summary>
+    public override string ToString() => report.ToString();
+
+    /// <summary>Everything as one JSON object.</summary>
+    public string ToJson() => report.ToJson();
+}
