@@ -315,7 +315,9 @@ sealed class CacheModel
             Require(known || (publisher?.Scope == page.Scope && publisher.Tokens.ToArray().AsSpan().StartsWith(page.Prefix)), $"{key} appeared from nowhere");
             bool active = inUse.Contains(page.Granule);
             // A page that a sequence found in the tree when it came to publish its own was used, if only for a moment.
+            // A streaming sequence meets none of the pages that it may not publish.
             bool met = publisher?.Scope == page.Scope && page.Prefix.Length > publishedFrom
+                && !(publisher.Sequence.Streaming is { } t && page.Prefix.Length > t.ExactTokens)
                 && publisher.Tokens.ToArray().AsSpan().StartsWith(page.Prefix);
             bool used = active || !known || old!.Active || met;
             entries.Add(key, new()
