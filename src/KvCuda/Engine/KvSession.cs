@@ -136,6 +136,25 @@ public sealed class KvSession : IAsyncDisposable
         }
     }
 
+    /// <summary>
+    /// Writes the conversation with its keys and values to a file, which replaces the one at <paramref name="path"/> in one
+    /// step; <see cref="KvEngine.RestoreSessionAsync"/> goes on from there, in this process or another.
+    /// </summary>
+    /// <exception cref="InvalidRequestException">Nothing was said yet, a turn is running, or the file cannot be written.</exception>
+    public async Task SaveAsync(string path, CancellationToken cancellation = default)
+    {
+        Enter();
+        try
+        {
+            GenerateOptions scope = new() { Salt = options.Salt, Cache = options.Cache, Retention = [options.Retention] };
+            await engine.SaveAsync(Tokens, path, scope, id, cancellation).ConfigureAwait(false);
+        }
+        finally
+        {
+            Volatile.Write(ref busy, 0);
+        }
+    }
+
     /// <summary>Forgets the conversation and what only it had cached. Returns the number of pages.</summary>
     public Task<int> ClearAsync()
     {

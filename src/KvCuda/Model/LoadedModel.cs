@@ -9,6 +9,7 @@ namespace KvCuda.Model;
 internal sealed class LoadedModel : IDisposable
 {
     readonly ModelWeights files; // in place in the mapped files
+    readonly string folder;
     readonly Decoder decoder;
     readonly LoadOptions options;
     readonly ChunkLength chunk;
@@ -18,7 +19,7 @@ internal sealed class LoadedModel : IDisposable
     LoadedModel(string folder, LoadOptions options, ModelWeights files, ModelConfig config, LayerSharing sharing,
         IBackend backend, Action<string, double> report)
     {
-        (this.options, this.files, Config, Sharing, Backend) = (options, files, config, sharing, backend);
+        (this.folder, this.options, this.files, Config, Sharing, Backend) = (folder, options, files, config, sharing, backend);
         MaxContext = ContextOf(folder, config, options);
 
         long total = files.All.Sum(weight => weight.Tensor.Bytes), loaded = 0;
@@ -39,6 +40,15 @@ internal sealed class LoadedModel : IDisposable
         chunk = new(options.MaxRows);
         report("ready", 1);
     }
+
+    /// <summary>The arena as bytes, for snapshots.</summary>
+    public IKvBytes Arena => new ArenaBytes(Backend, arena);
+
+    /// <summary>What snapshots of this model are tied to.</summary>
+    public string Identity => ModelIdentity.Of(folder, files);
+
+    /// <summary>The same of its tokenizer.</summary>
+    public string TokenizerIdentity => ModelIdentity.OfTokenizer(folder);
 
     public ModelConfig Config { get; }
 

@@ -1,0 +1,94 @@
+using KvCuda.KvStore;
+using KvCuda.Model;
+
+namespace KvCuda.Engine;
+
+// Computed tokens that outlive the process.
+public sealed partial class KvEngine
+{
+    /// <summary>
+    /// Writes the keys and values of these tokens to a file, which replaces the one at <paramref name="path"/> in one step.
+    /// What is not cached is computed first.
+    /// </summary>
+    /// <param name="tokens">a prompt, or a conversation so far</param>
+    /// <param name="path">the file</param>
+    /// <param name="salt">the tenant whose cached tokens may be used</param>
+    /// <param name="cancellation">ends the computation</param>
+    /// <exception cref="InvalidRequestException">There are no tokens, or more than fit the context.</exception>
+    public Task SaveAsync(IReadOnlyList<int> tokens, string path, string salt = "", CancellationToken cancellation = default) =>
+        SaveAsync(tokens, path, new GenerateOptions { Salt = salt }, 0, cancellation);
+
+    internal async Task SaveAsync(IReadOnlyList<int> tokens, string path, GenerateOptions options, long session,
+        CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(tokens);
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        model.CheckPrompt(tokens, 1);
+        Exception? failure = null;
+        await foreach (GeneratedPiece _ in Stream(tokens, options with { MaxTokens = 1, IgnoreEos = true }, session, kv =>
+        {
+            try
+            {
+                model.Store.Save(path, kv, Identity, model.Arena);
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException or KvCudaException)
+            {
+                failure = error; // the caller's, not the engine's
+            }
+        }, cancellation).ConfigureAwait(false)) { }
+        if (failure is not null)
+        {
+            throw failure is KvCudaException
+                ? failure
+                : new InvalidRequestException($"The snapshot could not be written to {path}: {failure.Message}", failure);
+        }
+    }
+
+    /// <summary>
+    /// Puts a snapshot's whole pages into the cache, where prompts that begin with its tokens find them. The file is found
+    /// whole and this model's before anything is touched.
+    /// </summary>
+    /// <returns>tokens that a longer prompt finds now; 0 if running requests leave no room</returns>
+    /// <exception cref="KvSnapshotException">The file is damaged, another model's or a later version's; nothing has changed.</exception>
+    /// <exception cref="InvalidRequestException">The file cannot be read.</exception>
+    public async Task<int> RestoreAsync(string path, string salt = "") =>
+        (await RestoreAsync(path, ScopeOf(new() { Salt = salt }, 0), null).ConfigureAwait(false)).Cached;
+
+    /// <summary>Opens a conversation where a snapshot of <see cref="KvSession.SaveAsync"/> left it.</summary>
+    /// <inheritdoc cref="RestoreAsync(string, string)"/>
+    public async Task<KvSession> RestoreSessionAsync(string path, SessionOptions? options = null)
+    {
+        options ??= new();
+        options.Validate();
+        long id = Interlocked.Increment(ref sessions);
+        KvScope scope = ScopeOf(new() { Salt = options.Salt, Cache = options.Cache }, id);
+        (int[] tokens, _) = await RestoreAsync(path, scope, options.Retention.ToStore()).ConfigureAwait(false);
+        return new(this, id, options, tokens);
+    }
+
+    async Task<(int[] Tokens, int Cached)> RestoreAsync(string path, KvScope scope, KvRetention? retention)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        try
+        {
+            FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.Read);
+            await using (file.ConfigureAwait(false))
+            {
+                return await Ask(() =>
+                {
+                    int[] tokens = new KvSnapshotReader(file, model.Layout, Identity).Header.Tokens;
+                    file.Position = 0;
+                    return (tokens, model.Store.Restore(file, scope, Identity, model.Arena, retention));
+                }).ConfigureAwait(false);
+            }
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new InvalidRequestException($"The snapshot {path} cannot be read: {error.Message}", error);
+        }
+    }
+
+    KvSnapshotIdentity Identity => identity ??= new(model.Identity, model.TokenizerIdentity, model.Sharing.ToString(), format);
+
+    KvSnapshotIdentity? identity;
+}
