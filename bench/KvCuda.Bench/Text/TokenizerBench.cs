@@ -1,0 +1,103 @@
+using System.Text;
+using BenchmarkDotNet.Attributes;
+using KvCuda.Text;
+
+namespace KvCuda.Bench.Text;
+
+/// <summary>
+/// Encoding a megabyte (prose, one letter, spaces, random letters), decoding it, and loading. The vocabularies are the ones that
+/// tests/fetch-tokenizers.sh brings; the JavaScript peer is bench/KvCuda.Bench/Text/peer.mjs over the same text.
+/// </summary>
+[MemoryDiagnoser]
+public class TokenizerBench
+{
+    HuggingFaceTokenizer tokenizer = null!;
+    string path = "", text = "";
+    IReadOnlyList<int> ids = [];
+
+    /// <summary>A folder of .tools/tokenizers.</summary>
+    [Params("llama3", "llama2", "gemma3")]
+    public string Model { get; set; } = "";
+
+    /// <summary>What the megabyte consists of.</summary>
+    [Params("prose", "letter", "spaces", "random")]
+    public string Text { get; set; } = "";
+
+    [GlobalSetup]
+    public void Setup()
+    {
+        path = Path.Combine(FindRoot(), ".tools/tokenizers", Model, "tokenizer.json");
+        tokenizer = HuggingFaceTokenizer.LoadFile(path);
+        text = Megabyte(Text);
+        ids = tokenizer.EncodeToIds(text);
+    }
+
+    [Benchmark]
+    public int Encode() => tokenizer.EncodeToIds(text).Count;
+
+    [Benchmark]
+    public int Decode() => tokenizer.Decode(ids).Length;
+
+    [Benchmark]
+    public int Stream()
+    {
+        StreamingDecoder decoder = tokenizer.CreateStreamingDecoder();
+        int length = 0;
+        foreach (int id in ids)
+        {
+            length += decoder.Append(id).Length;
+        }
+
+        return length + decoder.Flush().Length;
+    }
+
+    [Benchmark]
+    public int Load() => HuggingFaceTokenizer.LoadFile(path).VocabularySize;
+
+    /// <summary>A megabyte of text; peer.mjs makes the same.</summary>
+    public static string Megabyte(string kind)
+    {
+        const int length = 1 << 20;
+        uint state = 1;
+        uint Random(uint n)
+        {
+            state = (state * 1664525) + 1013904223;
+            return (uint)((ulong)state * n >> 32);
+        }
+
+        if (kind is "letter" or "spaces")
+        {
+            return new string(kind == "letter" ? 'a' : ' ', length);
+        }
+
+        // Prose: words whose frequency falls with their rank, punctuation, paragraphs, some of it not English.
+        string[] words = ("the of and to in that is was he for it with as his on be at by this had not are but from or have they " +
+            "which one you were all she there would their we him been has when who will more language attention tokenizer " +
+            "because experience understanding Über naïve Straße привет мир 中文 文字 don't we're 1984 3.14").Split(' ');
+        var text = new StringBuilder(length + 32);
+        while (text.Length < length)
+        {
+            if (kind == "random")
+            {
+                text.Append((char)('a' + Random(26)));
+                continue;
+            }
+
+            text.Append(words[Random(Random((uint)words.Length) + 1)]);
+            text.Append(Random(12) switch { 0 => ", ", 1 => ".\n", 2 => Random(8) == 0 ? "\n\n" : ". ", _ => " " });
+        }
+
+        return text.ToString(0, length);
+    }
+
+    static string FindRoot()
+    {
+        string? at = AppContext.BaseDirectory;
+        while (at is not null && !Directory.Exists(Path.Combine(at, ".tools/tokenizers")))
+        {
+            at = Path.GetDirectoryName(at);
+        }
+
+        return at ?? throw new InvalidOperationException("There is no .tools/tokenizers: run tests/fetch-tokenizers.sh first.");
+    }
+}
