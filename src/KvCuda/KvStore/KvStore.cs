@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace KvCuda.KvStore;
 
 /// <summary>
@@ -17,6 +19,7 @@ internal sealed partial class KvStore
     readonly int[] need;         // scratch of TryReserve
     readonly List<KvSequence> open = [];
     int chunkTokens = 512;
+    int ownerThread;             // of debug builds; 0: nobody yet
 
     /// <param name="layout">kinds of pages</param>
     /// <param name="budgetBytes">the arena will not be larger</param>
@@ -379,8 +382,18 @@ internal sealed partial class KvStore
 
     int PagesOf(int tokens) => (int)(((long)tokens + pageTokens - 1) / pageTokens);
 
+    // Debug builds notice a second thread: the first that works on a sequence owns the store.
+    [Conditional("DEBUG")]
+    void ExpectOwner()
+    {
+        int thread = Environment.CurrentManagedThreadId;
+        ownerThread = ownerThread == 0 ? thread : ownerThread;
+        Debug.Assert(thread == ownerThread, $"The KV store of thread {ownerThread} was used by thread {thread}.");
+    }
+
     void Expect(KvSequence s)
     {
+        ExpectOwner();
         if (s.Store != this || s.IsClosed)
         {
             throw new InvalidOperationException(s.IsClosed ? "The sequence is closed." : "The sequence belongs to another store.");
