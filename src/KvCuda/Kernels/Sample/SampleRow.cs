@@ -1,0 +1,40 @@
+using KvCuda.Gpu;
+using KvCuda.Tensors;
+
+namespace KvCuda.Kernels.Sample;
+
+/// <summary>
+/// The next token of each row, greedy or drawn, as <see cref="Backends.SampleRow"/> states. Device code:
+/// kernels/sample/sample_row.cu.
+/// </summary>
+internal sealed class SampleRow(KernelLibrary library) : IKernel
+{
+    const int Threads = 1024;
+
+    public struct Args
+    {
+        public nint Tokens, Logits, Parameters, History;
+        public int Vocabulary, Unused;
+    }
+
+    readonly Variants<int, Args> variants = new(library, _ => Source());
+
+    /// <summary>1024 threads have 64 registers each.</summary>
+    public static KernelBudget Budget => new(Registers: 64, SharedBytes: 4 << 10);
+
+    public static IEnumerable<KernelSource> Sources => [Source()];
+
+    static KernelSource<Args> Source() => new("sample/sample_row.cu", ("THREADS", Threads));
+
+    /// <param name="stream">where it is queued</param>
+    /// <param name="tokens">(1, rows) i32</param>
+    /// <param name="logits">(rows, vocabulary) f32; penalties are applied in place</param>
+    /// <param name="parameters">(rows, words) i32: one <see cref="Backends.SampleRow"/> per row</param>
+    /// <param name="history">(1, n) i32</param>
+    public void Launch(GpuStream stream, in Tensor tokens, in Tensor logits, in Tensor parameters, in Tensor history) =>
+        variants[0].Launch(stream, new Grid(logits.Rows, Threads), new()
+        {
+            Tokens = tokens.Address, Logits = logits.Address, Parameters = parameters.Address, History = history.Address,
+            Vocabulary = logits.Columns,
+        });
+}
