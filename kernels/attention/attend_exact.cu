@@ -86,6 +86,7 @@ attend_exact(const __grid_constant__ AttendExactArgs args) {
             }
             __syncthreads();
             if (key != nullptr) {
+#pragma unroll 4
                 for (i32 d = 0; d < width; d++) {
                     const float number = shared.keys[thread][d];
 #pragma unroll
@@ -117,6 +118,7 @@ attend_exact(const __grid_constant__ AttendExactArgs args) {
             const i32 i = n * THREADS + thread, head = i / HEAD_DIM, d = i % HEAD_DIM;
             if (i < HEADS * HEAD_DIM) {
                 float chunk_o = 0;
+#pragma unroll 4
                 for (i32 t = 0; t < CHUNK_TOKENS; t++) {
                     if (shared.token[t] != nullptr) {
                         const KV* value = (const KV*)((const u8*)shared.token[t] + layout.value_bytes());

@@ -15,6 +15,8 @@ sealed unsafe class TestDevice : IDisposable
     TestDevice(CudaLibraries libraries, KernelFiles files)
     {
         Context = GpuContext.Primary(libraries.Driver, GpuDevice.Open(libraries.Driver, 0));
+        // Launchers expect their caller to have entered the context; a test is in it from Open to Dispose.
+        libraries.Driver.Check(libraries.Driver.cuCtxPushCurrent(Context.Handle));
         Stream = GpuStream.Create(Context);
         KernelCache? cache = KernelCache.Open(Path.Combine(NvrtcMachine.Root, ".tools", "kernels"), out _);
         Library = new(Context, new(libraries.Compiler, Context.Device.Architecture, files, cache));
@@ -66,6 +68,8 @@ sealed unsafe class TestDevice : IDisposable
         owned.ForEach(o => o.Dispose());
         Library.Dispose();
         Stream.Dispose();
+        nint popped;
+        _ = Context.Cuda.cuCtxPopCurrent(&popped);
         Context.Dispose();
     }
 }

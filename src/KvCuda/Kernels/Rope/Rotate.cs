@@ -11,7 +11,7 @@ internal sealed class Rotate(KernelLibrary library) : IKernel
     public struct Args
     {
         public nint X, CosSin;
-        public int Heads, HeadDim, Pairs, Unused;
+        public int Heads, HeadDim, Pairs;
     }
 
     readonly Variants<int, Args> variants = new(library, _ => Source());

@@ -1,0 +1,60 @@
+using KvCuda.Gpu;
+using KvCuda.Tensors;
+
+namespace KvCuda.Kernels.Matmul;
+
+/// <summary>The products of a model: plans, then launches.</summary>
+internal sealed class MatmulKernels(KernelLibrary library)
+{
+    readonly Matvec matvec = new(library);
+    readonly MatvecGate matvecGate = new(library);
+    readonly MatmulTile tile = new(library);
+    readonly MatmulMma mma = new(library);
+
+    /// <summary>A row's bits must not depend on how many rows a call has.</summary>
+    public bool Consistent { get; init; }
+
+    /// <summary>Activations are never rounded.</summary>
+    public bool Exact { get; init; }
+
+    int Multiprocessors => library.Context.Device.Multiprocessors;
+
+    /// <summary>y = x · weightᵀ (+ bias), y += ..., or y = activation(y) * ....</summary>
+    public void Launch(GpuStream stream, in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, Epilogue epilogue)
+    {
+        if (x.Rows == 0)
+        {
+            return;
+        }
+        MatmulPlan plan = MatmulPlan.Choose(x.Rows, weight.Rows, MatmulMma.Takes(weight), Consistent, Exact, Multiprocessors);
+        switch (plan.Kernel)
+        {
+            case MatmulPlan.Kind.Matvec:
+                matvec.Launch(stream, y, x, weight, bias, epilogue);
+                break;
+            case MatmulPlan.Kind.Tile:
+                tile.Launch(stream, y, x, weight, bias, epilogue);
+                break;
+            default:
+                mma.Launch(stream, y, x, weight, bias, epilogue, plan.Tile);
+                break;
+        }
+    }
+
+    /// <summary>g = activation(x · gateᵀ) * (x · upᵀ): one launch for few rows, two for many.</summary>
+    public void LaunchGate(GpuStream stream, in Tensor g, in Tensor x, in Tensor gate, in Tensor up, Activation activation)
+    {
+        if (x.Rows == 0)
+        {
+            return;
+        }
+        MatmulPlan plan = MatmulPlan.Choose(x.Rows, gate.Rows, MatmulMma.Takes(gate), Consistent, Exact, Multiprocessors);
+        if (plan.Kernel == MatmulPlan.Kind.Matvec && gate.Type == up.Type)
+        {
+            matvecGate.Launch(stream, g, x, gate, up, activation);
+            return;
+        }
+        Launch(stream, g, x, gate, default, Epilogue.Store);
+        Launch(stream, g, x, up, default, Epilogue.Gate(activation));
+    }
+}

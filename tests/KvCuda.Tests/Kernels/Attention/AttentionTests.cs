@@ -1,0 +1,192 @@
+using KvCuda.Backends;
+using KvCuda.Kernels.Attention;
+using KvCuda.Kernels.Kv;
+using KvCuda.Tensors;
+using KvCuda.Tests.Reference;
+
+namespace KvCuda.Tests.Kernels.Attention;
+
+public class AttentionTests
+{
+    static readonly AttentionMask[] masks =
+    [
+        new(0.25f), new(1, Window: 40), new(0.25f, StrictlyEarlier: true), new(0.25f, Window: 33, Sinks: 4),
+        new(0.5f, Window: 1, StrictlyEarlier: true),
+    ];
+
+    // A ragged batch: a lone first token, page and chunk boundaries, a run of prompt rows, and padding.
+    static readonly int[] lengths = [1, 130, 300];
+    static readonly int[] positions = [0, 127, 128, 129, 0, 15, 16, 255, 256, 299, 0];
+    static readonly int[] sequences = [0, 1, 1, 1, -1, 2, 2, 2, 2, 2, -1];
+
+    [Theory]
+    [InlineData(DType.F32, 6, 2, 2, 16)]
+    [InlineData(DType.F32, 64, 4, 2, 64)]
+    [InlineData(DType.F16, 80, 4, 1, 16)]
+    [InlineData(DType.BF16, 128, 8, 1, 16)]
+    [InlineData(DType.BF16, 32, 3, 1, 128)]
+    [InlineData(DType.F32, 256, 2, 1, 16)]
+    public void Exact_attention_equals_its_formula_split_or_not(DType type, int headDim, int heads, int kvHeads, int pageTokens) =>
+        Check(type, headDim, heads, kvHeads, pageTokens, exact: true);
+
+    [Theory]
+    [InlineData(DType.BF16, 16, 1, 1, 16)]
+    [InlineData(DType.F16, 32, 4, 2, 64)]
+    [InlineData(DType.BF16, 64, 8, 1, 16)]
+    [InlineData(DType.F16, 80, 4, 1, 16)]
+    [InlineData(DType.BF16, 128, 2, 1, 64)]
+    [InlineData(DType.F16, 256, 2, 2, 16)]
+    public void Attention_on_tensor_cores_equals_its_formula_with_q_rounded(DType type, int headDim, int heads, int kvHeads, int pageTokens) =>
+        Check(type, headDim, heads, kvHeads, pageTokens, exact: false);
+
+    static void Check(DType type, int headDim, int heads, int kvHeads, int pageTokens, bool exact)
+    {
+        using TestDevice device = TestDevice.Open();
+        var random = new Random(headDim);
+        var kv = new TestKv(random, lengths, kvHeads, headDim, type, pageTokens);
+        kv.Fill();
+        (KvView view, _) = kv.On(device);
+        Matrix q = Matrix.Random(random, positions.Length, heads * headDim);
+        Matrix seen = exact ? q : q.Rounded(type);
+        Tensor deviceQ = device.Tensor(q);
+        BatchRows rows = device.Rows(positions, sequences);
+        Tolerance tolerance = exact ? Tolerance.Attention : Tolerance.AttentionOf(type);
+        for (int m = 0; m < masks.Length; m++)
+        {
+            AttentionMask mask = masks[m];
+            Matrix expected = Expected(kv, seen, mask, heads);
+            float[][] found = exact ? Exact(device, deviceQ, view, rows, mask) : TensorCores(device, deviceQ, view, rows, mask);
+            for (int way = 0; way < found.Length; way++)
+            {
+                tolerance.Check($"{mask}, way {way}", found[way], expected);
+                // Ways differ in blocks and tiles, never in bits.
+                Assert.Equal(found[0], found[way]);
+            }
+        }
+    }
+
+    static float[][] Exact(TestDevice device, Tensor q, KvView view, BatchRows rows, AttentionMask mask)
+    {
+        var kernel = new AttendExact(device.Library);
+        (Tensor y, Func<float[]> read) = device.Result(q.Rows, q.Columns);
+        kernel.Launch(device.Stream, y, q, view, rows, mask);
+        (Tensor z, Func<float[]> readSplit) = device.Result(q.Rows, q.Columns);
+        Partials partials = Scratch(device, q, view);
+        kernel.Launch(device.Stream, default, q, view, rows, mask, partials);
+        new MergeSplits(device.Library).Launch(device.Stream, z, view.HeadDim, rows, mask, partials, base2: false);
+        return [read(), readSplit()];
+    }
+
+    static float[][] TensorCores(TestDevice device, Tensor q, KvView view, BatchRows rows, AttentionMask mask)
+    {
+        (Tensor y, Func<float[]> read) = device.Result(q.Rows, q.Columns);
+        Partials partials = Scratch(device, q, view);
+        new AttendDecodeSplit(device.Library).Launch(device.Stream, q, view, rows, mask, partials);
+        new MergeSplits(device.Library).Launch(device.Stream, y, view.HeadDim, rows, mask, partials, base2: true);
+        (Tensor one, Func<float[]> readOne) = device.Result(q.Rows, q.Columns);
+        (Tensor many, Func<float[]> readMany) = device.Result(q.Rows, q.Columns);
+        var prefill = new AttendPrefill(device.Library);
+        prefill.Launch(device.Stream, one, q, view, rows, mask, single: true);
+        prefill.Launch(device.Stream, many, q, view, rows, mask, single: false);
+        return [read(), readOne(), readMany()];
+    }
+
+    static Partials Scratch(TestDevice device, Tensor q, KvView view)
+    {
+        int heads = q.Columns / view.HeadDim, chunks = Partials.ChunksOf(view);
+        DeviceArray<byte> scratch = device.Output<byte>((int)Partials.Bytes(q.Rows, heads, view.HeadDim, chunks));
+        return Partials.In(scratch.Address, q.Rows, heads, view.HeadDim, chunks);
+    }
+
+    static Matrix Expected(TestKv kv, Matrix q, AttentionMask mask, int heads)
+    {
+        var y = new Matrix(q.Rows, q.Columns);
+        for (int row = 0; row < q.Rows; row++)
+        {
+            for (int head = 0; head < heads && sequences[row] >= 0; head++)
+            {
+                int kvHead = head / (heads / kv.KvHeads);
+                AttentionReference.Attend(q.Row(row).Slice(head * kv.HeadDim, kv.HeadDim), kv.Head(kv.Keys[sequences[row]], kvHead),
+                    kv.Head(kv.Values[sequences[row]], kvHead), positions[row], mask).CopyTo(y.Row(row)[(head * kv.HeadDim)..]);
+            }
+        }
+        return y;
+    }
+
+    [Theory]
+    [InlineData(DType.F32)]
+    [InlineData(DType.BF16)]
+    public void Freed_and_unwritten_pages_are_never_read(DType type)
+    {
+        using TestDevice device = TestDevice.Open();
+        var random = new Random(4);
+        // The row at position 200 sees sinks [0, 2) and [171, 200); everything else is freed or not yet written (NaN).
+        var mask = new AttentionMask(0.2f, Window: 30, StrictlyEarlier: true, Sinks: 2);
+        var kv = new TestKv(random, [260], 1, 16, type, 16, columns: 40);
+        kv.Free(0, 2, 171);
+        kv.Fill(200);
+        (KvView view, _) = kv.On(device);
+        Matrix q = Matrix.Random(random, 1, 32);
+        BatchRows rows = device.Rows([200], [0]);
+        float[][] found = type == DType.F32
+            ? Exact(device, device.Tensor(q), view, rows, mask)
+            : TensorCores(device, device.Tensor(q), view, rows, mask);
+        var expected = new Matrix(1, 32);
+        Matrix seen = type == DType.F32 ? q : q.Rounded(type);
+        for (int head = 0; head < 2; head++)
+        {
+            AttentionReference.Attend(seen.Row(0).Slice(head * 16, 16), kv.Keys[0], kv.Values[0], 200, mask).CopyTo(expected.Row(0)[(head * 16)..]);
+        }
+        foreach (float[] way in found)
+        {
+            Tolerance.AttentionOf(type).Check("attention", way, expected);
+        }
+    }
+
+    [Fact]
+    public void A_rows_bits_do_not_depend_on_its_batch()
+    {
+        using TestDevice device = TestDevice.Open();
+        var random = new Random(8);
+        var kv = new TestKv(random, lengths, 2, 32, DType.BF16, 16);
+        kv.Fill();
+        (KvView view, _) = kv.On(device);
+        Matrix q = Matrix.Random(random, positions.Length, 4 * 32);
+        Tensor deviceQ = device.Tensor(q);
+        float[] all = TensorCores(device, deviceQ, view, device.Rows(positions, sequences), masks[0])[2];
+        for (int row = 1; row < positions.Length; row += 4)
+        {
+            float[][] alone = TensorCores(device, deviceQ.Slice(row, 1), view, device.Rows([positions[row]], [sequences[row]]), masks[0]);
+            Assert.All(alone, way => Assert.Equal(all[(row * 128)..(row * 128 + 128)], way));
+        }
+    }
+
+    [Fact]
+    public void Plans_say_which_kernels_and_why()
+    {
+        static AttentionPlan Plan(bool tensorCores = true, int rows = 1, int sequences = 1, int blocks = 4, int chunks = 16, long scratch = 1 << 20) =>
+            AttentionPlan.Choose(tensorCores, rows, sequences, blocks, chunks, scratch, 132);
+        Assert.Equal((AttentionPlan.Kind.Decode, true), (Plan().Kernel, Plan().Split));
+        Assert.False(Plan(chunks: 1).Split);
+        Assert.False(Plan(rows: 128, sequences: 128, blocks: 512).Split);
+        Assert.False(Plan(scratch: 1L << 30).Split);
+        Assert.Equal(AttentionPlan.Kind.Prefill, Plan(rows: 100, sequences: 4).Kernel);
+        Assert.Equal((AttentionPlan.Kind.Exact, true), (Plan(tensorCores: false).Kernel, Plan(tensorCores: false).Split));
+    }
+
+    [Theory]
+    [InlineData(32, 4, 16, 8)]
+    [InlineData(32, 1, 16, 16)]
+    [InlineData(12, 1, 8, 6)]
+    [InlineData(7, 7, 16, 1)]
+    public void A_block_takes_the_largest_part_of_a_group_that_fits(int heads, int kvHeads, int limit, int expected) =>
+        Assert.Equal(expected, AttentionArgs.HeadsPerBlock(heads, kvHeads, limit));
+
+    [Fact]
+    public void Tensor_cores_take_16_bit_types_and_whole_tiles()
+    {
+        Assert.True(AttendPrefill.Takes(new KvShape(DType.BF16, 80, 16)));
+        Assert.False(AttendPrefill.Takes(new KvShape(DType.BF16, 6, 16)));
+        Assert.False(AttendPrefill.Takes(new KvShape(DType.F32, 64, 16)));
+    }
+}
