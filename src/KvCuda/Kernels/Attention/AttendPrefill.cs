@@ -26,7 +26,7 @@ internal sealed class AttendPrefill(KernelLibrary library) : IKernel
     readonly Variants<Variant, Args> variants = new(library, Source, variant => variant.SharedBytes);
 
     /// <summary>Shared memory lets two blocks of 128 threads on an SM at head dim 128: all registers are theirs.</summary>
-    public static KernelBudget Budget => new(Registers: 255, DynamicSharedBytes: Of(new(DType.BF16, 256, 16), 1, 8).SharedBytes)
+    public static KernelBudget Budget => new(Registers: 255, DynamicSharedBytes: Of(new(DType.BF16, 256, 16), 1, single: false).SharedBytes)
     {
         Instructions = ["HMMA", "LDSM", "LDGSTS"],
     };
@@ -35,13 +35,17 @@ internal sealed class AttendPrefill(KernelLibrary library) : IKernel
     public static IEnumerable<KvShape> Shapes => [.. KvShape.Samples.Where(Takes), new(DType.F16, 16, 64), new(DType.F16, 32, 16)];
 
     public static IEnumerable<KernelSource> Sources =>
-        from kv in Shapes from many in DeviceTypes.NoYes select Source(Of(kv, many ? 8 : 1, many ? 8 : 1));
+        from kv in Shapes from single in DeviceTypes.NoYes select Source(Of(kv, single ? 1 : 8, single));
 
     /// <summary>True if tensor cores know the type and the head dim is a multiple of 16.</summary>
     public static bool Takes(KvShape kv) => kv.Type is DType.F16 or DType.BF16 && kv.HeadDim % 16 == 0 && kv.HeadDim <= 256;
 
-    static Variant Of(KvShape kv, int heads, int rows) =>
-        new(kv, heads, rows, rows == 1 && kv.HeadDim <= 128 ? 32 : 128);
+    // At head dim 256 keys and values leave room for the queries of two warps (163 KB on sm_80), and one warp would spill.
+    static Variant Of(KvShape kv, int heads, bool single)
+    {
+        int threads = kv.HeadDim > 128 ? 64 : single ? 32 : 128;
+        return new(kv, heads, single ? 1 : threads / 32 * Lines / heads, threads);
+    }
 
     static KernelSource<Args> Source(Variant variant)
     {
@@ -60,7 +64,7 @@ internal sealed class AttendPrefill(KernelLibrary library) : IKernel
     public void Launch(GpuStream stream, in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask, bool single)
     {
         int heads = q.Columns / kv.HeadDim, perBlock = AttentionArgs.HeadsPerBlock(heads, kv.KvHeads, Lines);
-        Variant variant = Of(new(kv), perBlock, single ? 1 : 4 * Lines / perBlock);
+        Variant variant = Of(new(kv), perBlock, single);
         variants[variant].Launch(stream,
             new Grid(Grid.Blocks(rows.Count, variant.Rows), heads / perBlock, 1, variant.Threads) { SharedBytes = variant.SharedBytes },
             new()
