@@ -93,8 +93,7 @@ internal sealed class LogitsRun
                     + "once; raise --kv-budget or run them one by one.", model.Store.BudgetBytes + 1, model.Store.BudgetBytes);
             }
             ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(sequence.Tokens).Slice(start, rows);
-            int row = batch.Add(tokens, start, wanted: start + rows == sequence.Tokens.Count ? 1 : 0);
-            model.WriteTables(row, sequence.Kv);
+            batch.Add(tokens, start, wanted: start + rows == sequence.Tokens.Count ? 1 : 0);
             scheduled.Add((sequence, start, rows));
         }
         if (scheduled.Count == 0)
@@ -102,6 +101,11 @@ internal sealed class LogitsRun
             return false;
         }
 
+        // After all reservations of the step: making room for one sequence may move another's pages.
+        for (int row = 0; row < scheduled.Count; row++)
+        {
+            model.WriteTables(row, scheduled[row].Sequence.Kv);
+        }
         model.CopyPages();
         batch.Upload();
         Tensor logits = model.Forward(mode);
