@@ -556,7 +556,8 @@ void fail(Result result, const std::string& what, void* frame) {
 }
 
 Result runGrid(const Launch& launch) {
-    static Team team;
+    // Never destroyed: at exit its threads still wait, and the process need not wait for them.
+    static Team& team = *new Team;
     Shared s;
     s.launch = &launch;
     s.blocks = (uint64_t)launch.grid.x * launch.grid.y * launch.grid.z;
