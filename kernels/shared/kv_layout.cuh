@@ -1,4 +1,4 @@
-// Where the keys and values of one layer are: the arithmetic of KvView (src/KvCuda/Backends/Batch.cs). Pages of
+// Where the keys and values of one layer are: the arithmetic of KvView (src/KvCuda/Tensors/KvView.cs). Pages of
 // page_tokens tokens in the arena, each [layer][K|V][kv head][token][head dim]: one head's keys of one page are one run.
 #pragma once
 #include "shared/types.cuh"

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text;
+using KvCuda.Backends;
 using KvCuda.Engine;
 using KvCuda.Model;
 
@@ -40,6 +41,7 @@ internal static class LogitsCommand
             {
                 Device = engine.Device,
                 Threads = engine.Threads,
+                Numerics = Numerics.Exact,
                 Sharing = engine.Sharing,
                 KvBudgetBytes = engine.KvBudgetBytes,
                 PageTokens = engine.PageTokens,

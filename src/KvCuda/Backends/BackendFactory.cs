@@ -1,16 +1,20 @@
 using KvCuda.Backends.Cpu;
+using KvCuda.Backends.Cuda;
 
 namespace KvCuda.Backends;
 
 /// <summary>A device's name to its backend.</summary>
 internal static class BackendFactory
 {
-    /// <param name="device">auto or cpu</param>
+    /// <param name="device">auto, cpu, cuda, cuda:N, or cuda-host for the kernels executed on the CPU</param>
     /// <param name="threads">members of the CPU team; 0 is one per core</param>
+    /// <param name="numerics">what a row's bits may depend on</param>
     /// <exception cref="InvalidRequestException">The name is not a device's.</exception>
-    public static IBackend Create(string device, int threads) => device switch
+    /// <exception cref="DeviceException">The device, its driver or its compiler is not there.</exception>
+    public static IBackend Create(string device, int threads, Numerics numerics = Numerics.Fast) => device switch
     {
-        "auto" or "cpu" => new CpuBackend(threads),
-        _ => throw new InvalidRequestException($"Unknown device '{device}'; known are auto and cpu."),
+        "cpu" => new CpuBackend(threads),
+        "auto" => CudaBackend.TryOpen(numerics, out _) ?? (IBackend)new CpuBackend(threads),
+        _ => CudaBackend.Open(device, numerics),
     };
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Threading.Channels;
 using KvCuda.Backends;
 using KvCuda.KvStore;
+using KvCuda.Tensors;
 using KvCuda.Text;
 
 namespace KvCuda.Engine;

@@ -21,9 +21,10 @@ internal sealed record CudaLibraries(CudaDriver Driver, Nvrtc Compiler)
     }
 
     /// <summary>The library that executes kernels on the CPU: one file with the driver's and the compiler's functions.</summary>
-    public static CudaLibraries OfHostRunner()
+    /// <param name="plain">the flavour that only runs, several times faster than the one that checks every access</param>
+    public static CudaLibraries OfHostRunner(bool plain = false)
     {
-        string path = HostRunnerPath() ?? throw new DeviceException(
+        string path = HostRunnerPath(plain) ?? throw new DeviceException(
             "The host runner was not found: it is built by `./build.sh test` of KvCuda's repository, or named by KVCUDA_HOST_RUNNER.");
         NativeProbe probe = NativeProbe.Library("The host runner", path);
         if (probe.Path is null)
@@ -36,15 +37,16 @@ internal sealed record CudaLibraries(CudaDriver Driver, Nvrtc Compiler)
     }
 
     /// <summary>KVCUDA_HOST_RUNNER, or the one that the repository around this program has built; null if neither is there.</summary>
-    public static string? HostRunnerPath()
+    public static string? HostRunnerPath(bool plain = false)
     {
+        string file = plain ? "libkvcuda-host-plain.so" : "libkvcuda-host.so";
         if (Environment.GetEnvironmentVariable("KVCUDA_HOST_RUNNER") is { Length: > 0 } named)
         {
-            return named;
+            return plain ? Path.Combine(Path.GetDirectoryName(named) ?? "", file) : named;
         }
         for (string? folder = AppContext.BaseDirectory; folder is not null; folder = Path.GetDirectoryName(folder))
         {
-            string built = Path.Combine(folder, "artifacts", "host-runner", "libkvcuda-host.so");
+            string built = Path.Combine(folder, "artifacts", "host-runner", file);
             if (File.Exists(built) && File.Exists(Path.Combine(folder, "KvCuda.sln")))
             {
                 return built;

@@ -1,3 +1,5 @@
+using KvCuda.Backends;
+
 namespace KvCuda.Model;
 
 /// <summary>What a model is loaded for.</summary>
@@ -6,6 +8,8 @@ internal sealed record LoadOptions
     public string Device { get; init; } = "auto";
 
     public int Threads { get; init; }
+
+    public Numerics Numerics { get; init; } = Numerics.Fast;
 
     public string? Sharing { get; init; }
 

@@ -87,7 +87,7 @@ internal sealed class LoadedModel : IDisposable
         try
         {
             files = ModelWeights.Load(folder, config, sharing.Owns);
-            backend = BackendFactory.Create(options.Device, options.Threads);
+            backend = BackendFactory.Create(options.Device, options.Threads, options.Numerics);
             return new(folder, options, files, config, sharing, backend, (stage, share) =>
             {
                 cancellation.ThrowIfCancellationRequested();

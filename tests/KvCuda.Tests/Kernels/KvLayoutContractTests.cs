@@ -1,5 +1,5 @@
-using KvCuda.Backends;
 using KvCuda.Kernels;
+using KvCuda.Tensors;
 
 namespace KvCuda.Tests.Kernels;
 

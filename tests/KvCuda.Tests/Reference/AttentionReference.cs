@@ -1,4 +1,4 @@
-using KvCuda.Backends;
+using KvCuda.Tensors;
 
 namespace KvCuda.Tests.Reference;
 

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using KvCuda.Tensors;
 
 namespace KvCuda.Backends.Cpu;
 

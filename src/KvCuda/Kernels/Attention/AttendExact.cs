@@ -1,4 +1,3 @@
-using KvCuda.Backends;
 using KvCuda.Gpu;
 using KvCuda.Kernels.Kv;
 using KvCuda.Tensors;

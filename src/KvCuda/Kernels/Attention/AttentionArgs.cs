@@ -1,4 +1,4 @@
-using KvCuda.Backends;
+using KvCuda.Tensors;
 using KvCuda.Kernels.Kv;
 
 namespace KvCuda.Kernels.Attention;

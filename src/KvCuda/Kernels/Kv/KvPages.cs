@@ -1,4 +1,3 @@
-using KvCuda.Backends;
 using KvCuda.Tensors;
 
 namespace KvCuda.Kernels.Kv;

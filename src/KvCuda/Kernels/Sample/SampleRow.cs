@@ -4,7 +4,7 @@ using KvCuda.Tensors;
 namespace KvCuda.Kernels.Sample;
 
 /// <summary>
-/// The next token of each row, greedy or drawn, as <see cref="Backends.SampleRow"/> states. Device code:
+/// The next token of each row, greedy or drawn, as <see cref="Tensors.SampleRow"/> states. Device code:
 /// kernels/sample/sample_row.cu.
 /// </summary>
 internal sealed class SampleRow(KernelLibrary library) : IKernel
@@ -29,7 +29,7 @@ internal sealed class SampleRow(KernelLibrary library) : IKernel
     /// <param name="stream">where it is queued</param>
     /// <param name="tokens">(1, rows) i32</param>
     /// <param name="logits">(rows, vocabulary) f32; penalties are applied in place</param>
-    /// <param name="parameters">(rows, words) i32: one <see cref="Backends.SampleRow"/> per row</param>
+    /// <param name="parameters">(rows, words) i32: one <see cref="Tensors.SampleRow"/> per row</param>
     /// <param name="history">(1, n) i32</param>
     public void Launch(GpuStream stream, in Tensor tokens, in Tensor logits, in Tensor parameters, in Tensor history) =>
         variants[0].Launch(stream, new Grid(logits.Rows, Threads), new()

@@ -4,7 +4,7 @@ using KvCuda.Kernels.Sample;
 using KvCuda.Tensors;
 using KvCuda.Tests.Reference;
 using SampleKernel = KvCuda.Kernels.Sample.SampleRow;
-using SampleRow = KvCuda.Backends.SampleRow;
+using SampleRow = KvCuda.Tensors.SampleRow;
 
 namespace KvCuda.Tests.Kernels.Sample;
 

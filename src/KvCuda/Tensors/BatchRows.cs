@@ -1,0 +1,13 @@
+namespace KvCuda.Tensors;
+
+/// <summary>
+/// The rows (tokens) that one pass of verbs works on, device-resident. Rows of several sequences lie one after
+/// another, without padding between them; rows of one sequence are in order of position.
+/// </summary>
+/// <param name="Tokens">(1, rows) i32: token ids; -1 in padding rows</param>
+/// <param name="Positions">(1, rows) i32: the token's index in its sequence</param>
+/// <param name="Sequences">(1, rows) i32: the row of the page tables; -1 in padding rows</param>
+internal readonly record struct BatchRows(Tensor Tokens, Tensor Positions, Tensor Sequences)
+{
+    public int Count => Tokens.Columns;
+}
