@@ -28,12 +28,17 @@ internal static class LogitsCommand
         command.SetAction(parsed =>
         {
             KvEngineOptions engine = model.Engine(parsed);
+            (engine with { Prefill = PrefillMode.Converged }).Validate(); // iterative is refused elsewhere only
             List<int[]> prompts = Prompts(parsed.GetValue(tokens)!);
             if (prompts.Count == 0)
             {
                 return 0;
             }
             int count = parsed.GetValue(greedy);
+            if (count < 0)
+            {
+                throw new InvalidRequestException($"--greedy is {count}; it must be 0 or more.");
+            }
             bool batch = parsed.GetValue(together);
             bool whole = engine.Prefill.Kind == PrefillKind.Iterative;
             int longest = prompts.Max(prompt => prompt.Length);
@@ -47,7 +52,7 @@ internal static class LogitsCommand
                 PageTokens = engine.PageTokens,
                 // f32 arithmetic deserves f32 keys and values unless told otherwise.
                 KvType = engine.KvType == "auto" ? "f32" : engine.KvType,
-                MaxContext = engine.MaxContext ?? longest + Math.Max(count, 1),
+                MaxContext = engine.MaxContext ?? (int)Math.Min((long)longest + Math.Max(count, 1), int.MaxValue),
                 MaxSequences = batch ? prompts.Count : 1,
                 MaxRows = whole ? Math.Max(256, batch ? prompts.Sum(prompt => prompt.Length) : longest) : 256,
                 Prefill = engine.Prefill,

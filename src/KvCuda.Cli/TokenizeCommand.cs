@@ -38,9 +38,10 @@ internal static class TokenizeCommand
         return command;
     }
 
-    static string Encode(Tokenizer tokenizer, string line, int number, bool without)
+    internal static string Encode(Tokenizer tokenizer, string line, int number, bool without)
     {
-        string text = Parse(line, number, "a JSON string", root => root.GetString()!);
+        string text = Parse(line, number, "a JSON string",
+            root => root.GetString() ?? throw new FormatException("it is null."));
         IReadOnlyList<int> ids = tokenizer.EncodeToIds(text, without ? SpecialTokens.Parse : SpecialTokens.Parse | SpecialTokens.Add);
         return $"[{string.Join(',', ids)}]";
     }
