@@ -11,8 +11,7 @@ internal static class ModelSharing
     public static LayerSharing Native(ModelConfig config) => LoadedModel.SharingOf(config, null);
 
     /// <summary>What was asked for with --sharing; null or "native": what the config says.</summary>
-    public static LayerSharing Asked(ModelConfig config, string? text) =>
-        LoadedModel.SharingOf(config, text == "native" ? null : text);
+    public static LayerSharing Asked(ModelConfig config, string? text) => LoadedModel.SharingOf(config, text);
 
     /// <summary>The map as config.json states it ("" for standard with the architecture's windows) and its window.</summary>
     public static (string Map, int Window) ForConfig(ModelConfig config, LayerSharing sharing)

@@ -13,7 +13,7 @@ public sealed record KvEngineOptions
 
     /// <summary>
     /// Overrides which layer reads whose keys and values, for experiments: the model was not trained with it. Null keeps the
-    /// model's own map. The grammar is <see cref="KvStore.LayerSharing.Parse"/>'s.
+    /// model's own map, as "native" does. The grammar is <see cref="KvStore.LayerSharing.Parse"/>'s.
     /// </summary>
     public string? Sharing { get; init; }
 

@@ -102,8 +102,8 @@ internal sealed class LoadedModel : IDisposable
         }
     }
 
-    /// <summary>The map the model was trained with, or the experiment that replaces it.</summary>
-    public static LayerSharing SharingOf(ModelConfig config, string? experiment) => experiment is null
+    /// <summary>The map the model was trained with ("native", or null), or the experiment that replaces it.</summary>
+    public static LayerSharing SharingOf(ModelConfig config, string? experiment) => experiment is null or "native"
         ? LayerSharing.FromConfig(config.Layers, config.SharingWindow, config.SharingMap, config.ForceStrictlyEarlier,
             config.ClaShareFactor, config.SharedTailLayers, config.Windows)
         : LayerSharing.Parse(experiment, config.Layers, config.SharingWindow, config.Windows)

@@ -77,6 +77,13 @@ public class KvEngineTests
     }
 
     [Fact]
+    public async Task Native_is_the_models_own_sharing_map()
+    {
+        await using KvEngine engine = await Golden("sandwich-top", new() { Device = "cpu", Threads = 1, Sharing = "native" });
+        Assert.Equal("0_6_6_6_6_6_6_7", engine.Sharing.ToString());
+    }
+
+    [Fact]
     public async Task A_drawn_seed_is_reported_and_repeats_the_text()
     {
         await using KvEngine engine = await Demo();
