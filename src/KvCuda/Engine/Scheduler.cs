@@ -60,13 +60,15 @@ internal sealed class Scheduler(LoadedModel model)
     }
 
     /// <summary>Everything ends with this error.</summary>
+    /// <remarks>Their pages stay where they are: nothing uses the store any more, and after an error it may not be whole.</remarks>
     public void FailAll(Exception error)
     {
-        foreach (Request request in running.Concat(waiting).ToArray())
+        foreach (Request request in running.Concat(waiting))
         {
-            Remove(request);
             request.Fail(error);
         }
+        running.Clear();
+        waiting.Clear();
     }
 
     void DropCancelled()
@@ -127,6 +129,13 @@ internal sealed class Scheduler(LoadedModel model)
     {
         while (waiting.First is { Value: Request request } && running.Count < batch.MaxSequences)
         {
+            if (running.Count == 0 && model.CannotFit(request.PromptCount, request.LongestLength) is { } never)
+            {
+                // Pages pinned since it was accepted: with nobody left to wait for, waiting on would be for ever.
+                Remove(request);
+                request.Fail(never);
+                continue;
+            }
             if (RowsLeft(batch) == 0 || !model.Store.WouldFit(request.Tokens.Count + 1))
             {
                 return;

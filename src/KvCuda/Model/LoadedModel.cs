@@ -162,15 +162,24 @@ internal sealed class LoadedModel : IDisposable
                 throw new InvalidRequestException($"The prompt has the token {token}; the model knows 0 to {Config.Vocabulary - 1}.");
             }
         }
-        int longest = (int)Math.Min((long)prompt.Count + maxTokens, MaxContext);
-        if (!Store.CanEverFit(longest))
+        if (CannotFit(prompt.Count, (int)Math.Min((long)prompt.Count + maxTokens, MaxContext)) is { } never)
         {
-            long needed = Store.BytesFor(longest);
-            throw new KvBudgetException(
-                $"A sequence of {prompt.Count} prompt and up to {longest - prompt.Count} generated tokens needs {needed:N0} bytes of "
-                + $"key/value pages ({Layout.BytesPerToken:N0} per token); the budget is {Store.BudgetBytes:N0}. Ask for fewer tokens or "
-                + "raise the budget.", needed, Store.BudgetBytes);
+            throw never;
         }
+    }
+
+    /// <summary>Why a sequence that grows to <paramref name="longest"/> tokens can never fit beside what is pinned; null: it can.</summary>
+    public KvBudgetException? CannotFit(int promptTokens, int longest)
+    {
+        if (Store.CanEverFit(longest))
+        {
+            return null;
+        }
+        long needed = Store.BytesFor(longest);
+        return new(
+            $"A sequence of {promptTokens} prompt and up to {longest - promptTokens} generated tokens needs {needed:N0} bytes of "
+            + $"key/value pages ({Layout.BytesPerToken:N0} per token); the budget is {Store.BudgetBytes:N0}, less what is pinned. "
+            + "Ask for fewer tokens, raise the budget or dispose precomputed prompts.", needed, Store.BudgetBytes);
     }
 
     public void Dispose()

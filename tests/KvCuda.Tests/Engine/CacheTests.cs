@@ -65,6 +65,32 @@ public class CacheTests
     }
 
     [Fact]
+    public async Task A_waiting_request_that_later_pins_leave_no_room_for_is_one_clear_error()
+    {
+        long whole;
+        await using (KvEngine probe = await Golden("llama-standard"))
+        {
+            whole = probe.KvBytesPerToken * probe.MaxContext;
+        }
+        await using KvEngine engine = await Golden("llama-standard", small with { KvBudgetBytes = whole, MaxSequences = 1 });
+        using SemaphoreSlim gate = new(0);
+        Task<bool> hold = engine.Ask(() => gate.Wait(TimeSpan.FromSeconds(30), Cancellation));
+        // Both are accepted while nothing is pinned; the first pins before the second has begun.
+        Task<PrecomputedPrompt> pinning = engine.PrecomputeAsync(Prompt(40), cancellation: Cancellation);
+        Task<GenerationResult> all = Run(engine.GenerateAsync(Prompt(10), new() { MaxTokens = engine.MaxContext - 10, IgnoreEos = true }));
+        gate.Release();
+        Assert.True(await hold);
+        await using (PrecomputedPrompt pinned = await pinning)
+        {
+            KvBudgetException error = await Assert.ThrowsAsync<KvBudgetException>(() => all);
+            Assert.Contains("pinned", error.Message, StringComparison.Ordinal);
+            Assert.Equal(4, (await Run(engine.GenerateAsync(Prompt(10), new() { MaxTokens = 4, IgnoreEos = true }))).GeneratedTokens);
+        }
+        int most = engine.MaxContext - 10;
+        Assert.Equal(most, (await Run(engine.GenerateAsync(Prompt(10), new() { MaxTokens = most, IgnoreEos = true }))).GeneratedTokens);
+    }
+
+    [Fact]
     public async Task A_request_of_its_own_scope_neither_finds_nor_leaves_anything()
     {
         await using KvEngine engine = await Golden("llama-standard");
