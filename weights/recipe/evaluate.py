@@ -20,15 +20,3 @@ def perplexity(logits_of, inputs, following, together=16):
         total += functional.cross_entropy(logits_of(ids).flatten(0, 1), targets.flatten(), reduction="sum").item()
     return math.exp(total / following.numel())
 
-
-def converged_perplexity(model, inputs, following):
-    """(perplexity, passes of the window that needed most, mean passes): the fixed point, which is what decoding computes."""
-    passes = []
-
-    def logits_of(ids):
-        logits, needed = model.converged(ids)
-        passes.append(needed)
-        return logits
-
-    value = perplexity(logits_of, inputs, following, together=1)
-    return value, max(passes), sum(passes) / len(passes)

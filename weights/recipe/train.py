@@ -67,14 +67,7 @@ def train(stream, settings, checkpoint, start_from=None, every=30.0):
     for step in range(first, settings.steps):
         for group, full in zip((group for one in optimisers for group in one.param_groups), rates):
             group["lr"] = full * rate(settings, step)
-        rows = batch_of(stream, settings, step)
-        logits = model.iterative(rows[:, :-1], settings.forward_passes, settings.backward_passes)
-        loss = functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
-        for one in optimisers:
-            one.zero_grad()
-        loss.backward()
-        for one in optimisers:
-            one.step()
+        loss = take_step(model, optimisers, batch_of(stream, settings, step), settings)
         now, last = time.time(), step + 1 == settings.steps
         if now - said >= every or last:
             said, spent = now, seconds + now - began
@@ -82,6 +75,30 @@ def train(stream, settings, checkpoint, start_from=None, every=30.0):
             print(f"{checkpoint.stem}: step {step + 1}/{settings.steps}  loss {loss.item():.3f}  "
                   f"{(step + 1 - first) * settings.batch * settings.context / (now - began):.0f} tokens/s  {spent:.0f} s", flush=True)
     return model.eval(), seconds + time.time() - began
+
+
+def take_step(model, optimisers, rows, settings):
+    logits = model.iterative(rows[:, :-1], settings.forward_passes, settings.backward_passes)
+    loss = functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+    for one in optimisers:
+        one.zero_grad()
+    loss.backward()
+    for one in optimisers:
+        one.step()
+    return loss
+
+
+def seconds_per_step(stream, settings):
+    """Processor time of one step, the best of four: what other work on the machine disturbs least."""
+    keep_freed_memory()
+    model = Llama(settings.model).initialise(settings.seed)
+    optimisers = optimiser.optimisers(model, settings.matrix_rate, settings.other_rate)
+    rows, spent = batch_of(stream, settings, 0), []
+    for _ in range(5):
+        began = time.process_time()
+        take_step(model, optimisers, rows, settings)
+        spent.append(time.process_time() - began)
+    return min(spent[1:])
 
 
 def save(checkpoint, settings, model, optimisers, step, seconds):
