@@ -1,4 +1,4 @@
-// sample_row: tokens[r] = the next token of row r, chosen as SampleRow (Batch.cs) states: repetition penalty (Keskar et al. 2019),
+// sample_row: tokens[r] = the next token of row r, chosen as SampleRow states: repetition penalty (Keskar et al. 2019),
 //             temperature, top-k, top-p (Holtzman et al. 2020), min-p, then one draw with Philox4x32-10 (Salmon et al. 2011)
 //
 //   tokens : (rows) i32      logits : (rows, vocabulary) f32, penalties are applied in place
@@ -14,7 +14,7 @@
 #include "sample/argmax.cuh"
 #include "sample/philox.cuh"
 
-// SampleRow of Batch.cs.
+// SampleRow (src/KvCuda/Tensors).
 struct SampleParameters {
     float temperature;
     i32   top_k;
