@@ -4,6 +4,7 @@ using System.Text;
 using KvCuda.Backends;
 using KvCuda.Engine;
 using KvCuda.Model;
+using KvCuda.Weights;
 
 namespace KvCuda.Cli;
 
@@ -42,6 +43,7 @@ internal static class LogitsCommand
             bool batch = parsed.GetValue(together);
             bool whole = engine.Prefill.Kind == PrefillKind.Iterative;
             int longest = prompts.Max(prompt => prompt.Length);
+            int positions = ModelConfig.Load(parsed.GetValue(model.Model)!).MaxPositions;
             using LoadedModel loaded = LoadedModel.Load(parsed.GetValue(model.Model)!, new()
             {
                 Device = engine.Device,
@@ -52,7 +54,8 @@ internal static class LogitsCommand
                 PageTokens = engine.PageTokens,
                 // f32 arithmetic deserves f32 keys and values unless told otherwise.
                 KvType = engine.KvType == "auto" ? "f32" : engine.KvType,
-                MaxContext = engine.MaxContext ?? (int)Math.Min((long)longest + Math.Max(count, 1), int.MaxValue),
+                // No more than is asked for, so that the store stays small.
+                MaxContext = engine.MaxContext ?? (int)Math.Min((long)longest + Math.Max(count - 1, 0), positions),
                 MaxSequences = batch ? prompts.Count : 1,
                 MaxRows = whole ? Math.Max(256, batch ? prompts.Sum(prompt => prompt.Length) : longest) : 256,
                 Prefill = engine.Prefill,

@@ -88,6 +88,7 @@ internal sealed class ModelOptions
         KvType = parsed.GetValue(KvType)!,
         MaxContext = parsed.GetValue(Context),
         Prefill = PrefillMode.Parse(parsed.GetValue(Prefill)!),
+        Numerics = parsed.GetValue(Numerics)!,
     };
 
     /// <summary>Understands 4096, 512KiB, 2GiB, 2GB.</summary>

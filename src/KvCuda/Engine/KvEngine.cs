@@ -45,7 +45,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         Tokenizer = tokenizer;
         batch = model.Batch;
         scheduler = new(model);
-        format = $"{model.Sharing}|{model.KvType.Name()}|consistent";
+        format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}";
         nextTokens = model.Backend.Allocate("next tokens", DType.I32, 1, options.MaxSequences);
         sampling = model.Backend.Allocate("sampling", DType.I32, options.MaxSequences, SampleRow.Words);
         history = model.Backend.Allocate("history", DType.I32, 1, 1024);
@@ -100,7 +100,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
                 Device = options.Device, Threads = options.Threads, Sharing = options.Sharing,
                 KvBudgetBytes = options.KvBudgetBytes, PageTokens = options.PageTokens, KvType = options.KvType,
                 MaxContext = options.MaxContext, MaxSequences = options.MaxSequences, MaxRows = options.MaxStepTokens,
-                Prefill = options.Prefill,
+                Prefill = options.Prefill, Numerics = options.NumericsClass,
             }, (stage, share) => progress?.Report(new(stage, share)), cancellation);
             return new KvEngine(model, tokenizer, options);
         }, cancellation);

@@ -38,8 +38,19 @@ public sealed record KvEngineOptions
     /// <summary>How prompts run through models whose layers look upward.</summary>
     public PrefillMode Prefill { get; init; } = PrefillMode.Converged;
 
+    /// <summary>
+    /// <c>fast</c>: on a GPU, calls of prompt size may use other kernels than decode steps, and agree within tolerance.
+    /// <c>consistent</c>: a row's bits depend on the row alone, so that cached, preempted and restored work gives exactly the
+    /// tokens of a cold run. On the CPU both are consistent.
+    /// </summary>
+    public string Numerics { get; init; } = "fast";
+
+    internal Backends.Numerics NumericsClass =>
+        Numerics == "consistent" ? Backends.Numerics.Consistent : Backends.Numerics.Fast;
+
     internal void Validate()
     {
+        Require(Numerics is "fast" or "consistent", $"Numerics is '{Numerics}'; it must be fast or consistent.");
         Require(PageTokens is >= 16 and <= 128 && (PageTokens & (PageTokens - 1)) == 0,
             $"PageTokens is {PageTokens}; it must be 16, 32, 64 or 128.");
         Require(MaxSequences is >= 1 and <= 4096, $"MaxSequences is {MaxSequences}; it must be from 1 to 4096.");

@@ -57,7 +57,14 @@ internal sealed class LogitsRun
     {
         foreach (int[] prompt in prompts)
         {
-            model.CheckPrompt(prompt, Math.Max(greedy, 1));
+            // The last token that is chosen is never run.
+            int generated = Math.Max(greedy - 1, 0);
+            model.CheckPrompt(prompt, generated);
+            if ((long)prompt.Length + generated > model.MaxContext)
+            {
+                throw new InvalidRequestException(
+                    $"A prompt of {prompt.Length} tokens and {greedy} greedy ones do not fit a context of {model.MaxContext}.");
+            }
         }
         List<Sequence> sequences = [.. prompts.Select(prompt => new Sequence(prompt, model.Store.Open()))];
         try

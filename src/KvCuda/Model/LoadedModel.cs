@@ -142,6 +142,8 @@ internal sealed class LoadedModel : IDisposable
         }
     }
 
+    /// <param name="prompt">token ids</param>
+    /// <param name="maxTokens">most tokens to generate; 0: only the prompt runs</param>
     /// <exception cref="InvalidRequestException">The prompt is empty, too long, or has an id outside the vocabulary.</exception>
     /// <exception cref="KvBudgetException">At its longest the sequence can never fit.</exception>
     public void CheckPrompt(IReadOnlyList<int> prompt, int maxTokens)
@@ -150,10 +152,11 @@ internal sealed class LoadedModel : IDisposable
         {
             throw new InvalidRequestException("The prompt has no tokens; give at least one.");
         }
-        if (prompt.Count >= MaxContext)
+        int most = MaxContext - Math.Min(maxTokens, 1);
+        if (prompt.Count > most)
         {
             throw new InvalidRequestException(
-                $"The prompt has {prompt.Count} tokens; with a context of {MaxContext} it can have at most {MaxContext - 1}.");
+                $"The prompt has {prompt.Count} tokens; with a context of {MaxContext} it can have at most {most}.");
         }
         foreach (int token in prompt)
         {
