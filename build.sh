@@ -11,6 +11,8 @@ help() {
 ./build.sh kvcuda ARGS     build, then any kvcuda command: `./build.sh kvcuda --help`
 ./build.sh test [FILTER]   build everything and run every test (or the test classes whose name contains FILTER)
 ./build.sh pack            the NuGet package, proven by a fresh project that uses it
+./build.sh gpu             on a machine with an NVIDIA GPU: all kernel and model tests there, then benches (results to commit)
+./build.sh bundle          the same as an archive for a machine without the .NET SDK and the internet
 ./build.sh budgets         what every kernel may cost and what it costs: registers, spills, shared memory
 ./build.sh bench [ARGS]    microbenchmarks (BenchmarkDotNet): `./build.sh bench --list flat`
 TXT
@@ -66,6 +68,8 @@ bench)
     build bench/KvCuda.Bench
     exec dotnet bench/KvCuda.Bench/bin/Release/net10.0/KvCuda.Bench.dll "$@"
     ;;
+gpu) exec bash bench/gpu.sh "$@" ;;
+bundle) exec bash bench/bundle.sh ;;
 budgets)
     bash tests/fetch-nvrtc.sh
     build src/KvCuda.Cli

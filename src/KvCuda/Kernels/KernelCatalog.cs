@@ -18,7 +18,8 @@ internal static class KernelCatalog
         return [.. typeof(IKernel).Assembly.GetTypes()
             .Where(type => !type.IsInterface && !type.IsAbstract && type.IsAssignableTo(typeof(IKernel)))
             .OrderBy(type => type.FullName, StringComparer.Ordinal)
-            .SelectMany(type => (CatalogEntry[])entries.MakeGenericMethod(type).Invoke(null, null)!)];
+            .SelectMany(type => (CatalogEntry[])entries.MakeGenericMethod(type).Invoke(null, null)!)
+            .DistinctBy(entry => entry.Source.ToString())];
     }
 
     static CatalogEntry[] Entries<TKernel>() where TKernel : IKernel =>

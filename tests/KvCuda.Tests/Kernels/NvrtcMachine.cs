@@ -10,7 +10,7 @@ static class NvrtcMachine
     static readonly Lazy<(Nvrtc? Compiler, string WhyNot)> found = new(Find);
 
     /// <summary>The repository's root.</summary>
-    public static string Root { get; } = FindRoot();
+    public static string Root => Repository.Root;
 
     /// <summary>The compiler; skips the test, with the reason, where there is none.</summary>
     public static Nvrtc Compiler
@@ -67,15 +67,5 @@ static class NvrtcMachine
         string missing = Path.Combine(folder, "missing");
         string why = File.Exists(missing) ? File.ReadAllText(missing).Trim() : "tests/fetch-nvrtc.sh was not run";
         return (null, $"no NVRTC on this machine: {why}");
-    }
-
-    static string FindRoot()
-    {
-        string? folder = AppContext.BaseDirectory;
-        while (folder is not null && !File.Exists(Path.Combine(folder, "KvCuda.sln")))
-        {
-            folder = Path.GetDirectoryName(folder);
-        }
-        return folder ?? throw new InvalidOperationException($"No KvCuda.sln above {AppContext.BaseDirectory}.");
     }
 }

@@ -1,0 +1,184 @@
+using System.Runtime.InteropServices;
+using KvCuda.Backends;
+using KvCuda.Backends.Cuda;
+using KvCuda.Tensors;
+
+namespace KvCuda.GpuBench;
+
+/// <summary>One measured verb.</summary>
+/// <param name="Verb">its name</param>
+/// <param name="Shape">what it was called with</param>
+/// <param name="Microseconds">median device time</param>
+/// <param name="Bytes">bytes that must cross the memory bus at least once, or 0 where arithmetic is the bound</param>
+/// <param name="Flops">multiplications plus additions, or 0 where memory is the bound</param>
+internal sealed record VerbResult(string Verb, string Shape, double Microseconds, double Bytes, double Flops);
+
+/// <summary>
+/// The verbs at one model's sizes, cold: weights and pages are rotated through more copies than the L2 cache holds, as
+/// they are when a whole model runs.
+/// </summary>
+internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType type, int pageTokens, bool small) : IDisposable
+{
+    readonly DeviceStopwatch stopwatch = new(backend.Stream);
+    readonly List<nint> made = [];
+
+    // Four times the largest L2 cache of today.
+    long ColdBytes => small ? 1 << 16 : 256L << 20;
+
+    public IEnumerable<VerbResult> Run()
+    {
+        int queries = shape.Heads * shape.HeadDim, keys = shape.KvHeads * shape.HeadDim;
+        int[] few = small ? [1, 2] : [1, 8, 32], many = small ? [40] : [512, 2048];
+        foreach (int rows in few.Concat(many))
+        {
+            yield return MatMul("q", rows, shape.Dim, queries);
+            yield return MatMul("down", rows, shape.Hidden, shape.Dim);
+            yield return MatMulGate(rows);
+            yield return RmsNorm(rows);
+        }
+        foreach (int rows in few)
+        {
+            yield return MatMul("head", rows, shape.Dim, shape.Vocabulary);
+            yield return Sample(rows);
+        }
+        (int Sequences, int Context)[] decodes = small ? [(1, 40), (3, 33)] : [(1, 2048), (1, 32768), (8, 32768), (32, 2048), (128, 1024)];
+        foreach ((int sequences, int context) in decodes)
+        {
+            yield return Attend(sequences, context, 1, keys, queries);
+        }
+        foreach (int prompt in small ? [24] : new[] { 2048, 8192 })
+        {
+            yield return Attend(1, prompt, prompt, keys, queries);
+        }
+    }
+
+    VerbResult MatMul(string name, int rows, int inputs, int outputs)
+    {
+        long bytes = (long)inputs * outputs * type.Bytes();
+        Tensor[] weights = Copies(name, type, outputs, inputs);
+        Tensor x = Random(DType.F32, rows, inputs), y = Make(DType.F32, rows, outputs);
+        double time = stopwatch.Microseconds(call => backend.MatMul(y, x, weights[call % weights.Length]));
+        return Done("MatMul", $"{name} ({rows}, {inputs}) x ({outputs}, {inputs})", time, bytes, rows, 2.0 * rows * inputs * outputs);
+    }
+
+    VerbResult MatMulGate(int rows)
+    {
+        long bytes = 2L * shape.Dim * shape.Hidden * type.Bytes();
+        Tensor[] gates = Copies("gate", type, shape.Hidden, shape.Dim), ups = Copies("up", type, shape.Hidden, shape.Dim);
+        Tensor x = Random(DType.F32, rows, shape.Dim);
+        Tensor g = Make(DType.F32, rows, shape.Hidden), up = Make(DType.F32, rows, shape.Hidden);
+        IBackend verbs = backend;
+        double time = stopwatch.Microseconds(
+            call => verbs.MatMulGate(g, up, x, gates[call % gates.Length], ups[call % ups.Length], default, default,
+                Activation.Silu));
+        return Done("MatMulGate", $"({rows}, {shape.Dim}) x 2 ({shape.Hidden}, {shape.Dim})", time, bytes, rows,
+            4.0 * rows * shape.Dim * shape.Hidden);
+    }
+
+    VerbResult RmsNorm(int rows)
+    {
+        Tensor x = Random(DType.F32, rows, shape.Dim), y = Make(DType.F32, rows, shape.Dim), weight = Random(type, 1, shape.Dim);
+        double time = stopwatch.Microseconds(_ => backend.RmsNorm(y, x, weight, 1e-5f));
+        return Done("RmsNorm", $"({rows}, {shape.Dim})", time, 8.0 * rows * shape.Dim, 1, 0);
+    }
+
+    VerbResult Sample(int rows)
+    {
+        Tensor logits = Random(DType.F32, rows, shape.Vocabulary), tokens = Make(DType.I32, 1, rows);
+        Tensor parameters = Make(DType.I32, rows, SampleRow.Words), history = Make(DType.I32, 1, 1);
+        double time = stopwatch.Microseconds(_ => backend.Sample(tokens, logits, parameters, history));
+        return Done("Sample", $"({rows}, {shape.Vocabulary}) greedy", time, 4.0 * rows * shape.Vocabulary, 1, 0);
+    }
+
+    VerbResult Attend(int sequences, int context, int rowsPerSequence, int keys, int queries)
+    {
+        int pages = (context + pageTokens - 1) / pageTokens, rows = sequences * rowsPerSequence;
+        long pageBytes = 2L * keys * pageTokens * type.Bytes(), layerBytes = pageBytes * pages * sequences;
+        int layers = (int)Math.Clamp(ColdBytes / layerBytes + 1, 1, 64);
+        nint arena = backend.AllocateBytes("arena", layerBytes * layers);
+        made.Add(arena);
+        Tensor[] tables = new Tensor[layers];
+        for (int layer = 0; layer < layers; layer++)
+        {
+            // Pages of a sequence lie apart, as they do after a while of serving.
+            int[] table = new int[sequences * pages];
+            for (int i = 0; i < table.Length; i++)
+            {
+                int place = i % pages * sequences + i / pages + layer * table.Length;
+                table[i] = checked((int)(place * pageBytes / KvView.GranuleBytes));
+            }
+            tables[layer] = Ints(table, sequences, pages);
+        }
+        int[] sequenceOf = new int[rows], positions = new int[rows];
+        for (int row = 0; row < rows; row++)
+        {
+            sequenceOf[row] = row / rowsPerSequence;
+            positions[row] = context - rowsPerSequence + row % rowsPerSequence;
+        }
+        var batch = new BatchRows(Ints(new int[rows], 1, rows), Ints(positions, 1, rows), Ints(sequenceOf, 1, rows));
+        Tensor q = Random(DType.F32, rows, queries), y = Make(DType.F32, rows, queries);
+        var mask = new AttentionMask(1 / MathF.Sqrt(shape.HeadDim));
+        double time = stopwatch.Microseconds(call => backend.Attend(y, q,
+            new(arena, 0, pageTokens, shape.KvHeads, shape.HeadDim, type, tables[call % layers]), batch, mask));
+        double seen = rowsPerSequence == 1 ? context : (context + 1) / 2.0;
+        string what = rowsPerSequence == 1 ? $"decode, {sequences} x {context} tokens" : $"prompt of {context} tokens";
+        return Done("Attend", what, time, (double)sequences * context * 2 * keys * type.Bytes(), rowsPerSequence,
+            4.0 * rows * seen * queries);
+    }
+
+    // Few rows are bound by bytes, many by arithmetic.
+    VerbResult Done(string verb, string what, double time, double bytes, int rows, double flops)
+    {
+        made.ForEach(backend.Free);
+        made.Clear();
+        return rows <= 64 ? new(verb, what, time, bytes, 0) : new(verb, what, time, 0, flops);
+    }
+
+    Tensor[] Copies(string name, DType type, int rows, int columns)
+    {
+        int count = (int)Math.Clamp(ColdBytes / ((long)rows * columns * type.Bytes()) + 1, 1, 64);
+        return [.. Enumerable.Range(0, count).Select(_ => Random(type, rows, columns))];
+    }
+
+    Tensor Make(DType type, int rows, int columns)
+    {
+        Tensor tensor = backend.Allocate("bench", type, rows, columns);
+        made.Add(tensor.Address);
+        return tensor;
+    }
+
+    // Small numbers around 0, the same every time. One block of them is repeated: only their size matters.
+    Tensor Random(DType type, int rows, int columns)
+    {
+        Tensor tensor = Make(type, rows, columns);
+        var random = new Random(1);
+        int count = (int)Math.Min(tensor.Count, 1 << 16);
+        byte[] block = new byte[count * type.Bytes()];
+        for (int i = 0; i < count; i++)
+        {
+            float value = (float)(random.NextDouble() - 0.5) / 8;
+            switch (type)
+            {
+                case DType.F32: MemoryMarshal.Write(block.AsSpan(4 * i), value); break;
+                case DType.F16: MemoryMarshal.Write(block.AsSpan(2 * i), (Half)value); break;
+                default: MemoryMarshal.Write(block.AsSpan(2 * i), (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16)); break;
+            }
+        }
+        for (long at = 0; at < tensor.Bytes; at += block.Length)
+        {
+            int part = (int)Math.Min(block.Length, tensor.Bytes - at);
+            var piece = new Tensor("bench", type, tensor.Address + (nint)at, 1, part / type.Bytes());
+            backend.Write(piece, block.AsSpan(0, part));
+        }
+        return tensor;
+    }
+
+    Tensor Ints(int[] values, int rows, int columns)
+    {
+        Tensor tensor = Make(DType.I32, rows, columns);
+        backend.Write(tensor, MemoryMarshal.AsBytes<int>(values));
+        return tensor;
+    }
+
+    public void Dispose() => stopwatch.Dispose();
+}
