@@ -10,6 +10,7 @@ void checkWrite(Worker*, uintptr_t, size_t, void*) {}
 void checkAtomic(Worker*, uintptr_t, size_t, bool, void*) {}
 void issueCopy(Worker*, AsyncCopy& c, void*) { (void)c; }
 void landCopy(Worker*, const AsyncCopy&) {}
+void orderBlocks(Worker* w, uintptr_t, bool, bool) { w->block->acquired = true; }
 uint16_t* clocksOf(Thread* t) { return t->clocks.data(); }
 
 #else
@@ -51,10 +52,10 @@ void sharedAccess(Worker* w, SharedCell* cells, uintptr_t offset, uintptr_t p, s
                                       sharedPlace(w, p).c_str(), c.writer), frame);
         }
         if (!write) {
-            if (!written && options.uninitialised) {
+            if (!written && w->options.uninitialised) {
                 fail(LaunchFailed, format("uninitialised shared read of %s: no thread of the block has written it", sharedPlace(w, p).c_str()), frame);
             }
-            if (written && options.races && !ordered(b, t, c.write_epoch, c.writer, c.write_clock)) {
+            if (written && w->options.races && !ordered(b, t, c.write_epoch, c.writer, c.write_clock)) {
                 fail(LaunchFailed, format("race in shared memory: reads %s, which thread %d wrote, with no barrier between", sharedPlace(w, p).c_str(), c.writer), frame);
             }
             if (c.read_epoch == b->epoch && c.reader != t->id) {
@@ -69,7 +70,7 @@ void sharedAccess(Worker* w, SharedCell* cells, uintptr_t offset, uintptr_t p, s
             c.read_clock = t->clock;
             continue;
         }
-        if (options.races) {
+        if (w->options.races) {
             if (written && !ordered(b, t, c.write_epoch, c.writer, c.write_clock)) {
                 fail(LaunchFailed, format("race in shared memory: writes %s, which thread %d wrote, with no barrier between", sharedPlace(w, p).c_str(), c.writer), frame);
             }
@@ -93,7 +94,39 @@ void sharedAccess(Worker* w, SharedCell* cells, uintptr_t offset, uintptr_t p, s
 constexpr uint32_t kSeveral = 0x7FFFF;
 uint32_t tagOf(Worker* w, bool atomic, uint32_t block) { return w->launch_tag << 20 | (uint32_t)atomic << 19 | block; }
 
+// In a cooperative launch, where blocks wait for one another, the 19 bits are 8 of block and 11 of its clock.
+constexpr uint32_t kResidentBlocks = 255, kResidentClocks = 2047;
+void residentRaces(Worker* w, uintptr_t p, size_t n, bool write, bool atomic, void* frame) {
+    Block* b = w->block;
+    uint32_t me = b->number, clock = b->clocks[me];
+    if (w->resident.size() > kResidentBlocks || clock > kResidentClocks || b->acquired) {
+        return; // more than the cells can say, or a fence whose meaning is not known
+    }
+    uint64_t* cells = raceCells(p);
+    for (uintptr_t i = 0; i <= (p % 2 + n - 1) / 2; i++) {
+        uint32_t writer = (uint32_t)cells[i], reader = (uint32_t)(cells[i] >> 32);
+        auto unordered = [&](uint32_t tag) {
+            uint32_t block = tag & 0xFF, then = tag >> 8 & kResidentClocks;
+            return tag >> 20 == w->launch_tag && block != me && block < b->clocks.size() && b->clocks[block] < then;
+        };
+        bool by_atomic = writer >> 19 & 1;
+        if (unordered(writer) && !(atomic && by_atomic)) {
+            fail(LaunchFailed, format("race between blocks: %s a global address that block number %u %s, with no grid barrier between", write ? "writes" : "reads",
+                                      writer & 0xFF, by_atomic ? "updates atomically" : "writes"), frame);
+        }
+        if (write && !atomic && unordered(reader)) {
+            fail(LaunchFailed, format("race between blocks: writes a global address that block number %u reads, with no grid barrier between", reader & 0xFF), frame);
+        }
+        uint32_t tag = w->launch_tag << 20 | (uint32_t)atomic << 19 | clock << 8 | me;
+        cells[i] = write ? (uint64_t)reader << 32 | tag : (uint64_t)tag << 32 | writer;
+    }
+}
+
 void globalRaces(Worker* w, uintptr_t p, size_t n, bool write, bool atomic, void* frame) {
+    if (!w->resident.empty()) {
+        residentRaces(w, p, n, write, atomic, frame);
+        return;
+    }
     uint32_t me = w->block->number;
     if (me >= kSeveral) {
         return;
@@ -134,10 +167,10 @@ void globalAccess(Worker* w, uintptr_t p, size_t n, bool write, bool atomic, voi
         if (!allWritten(p, n)) {
             markWritten(p, n);
         }
-    } else if (options.uninitialised && !a->pinned && !allWritten(p, n)) {
+    } else if (w->options.uninitialised && !a->pinned && !allWritten(p, n)) {
         fail(LaunchFailed, format("uninitialised %d-byte global read at byte %ld of a %ld-byte allocation: nothing has written it", (int)n, (long)(p - a->base), (long)a->size), frame);
     }
-    if (w->many_blocks && options.races && n > 1) {
+    if (w->many_blocks && w->options.races && n > 1) {
         globalRaces(w, p, n, write, atomic, frame);
     }
 }
@@ -171,7 +204,7 @@ inline void access(uintptr_t p, size_t n, bool write, bool atomic, void* frame) 
     Thread* t = w->current;
     w->accesses++;
     if (__builtin_expect(--t->accesses_left < 0, 0)) {
-        fail(LaunchTimeout, format("endless loop: the thread made %lld accesses without meeting another one", (long long)options.accesses_per_thread), frame);
+        fail(LaunchTimeout, format("endless loop: the thread made %lld accesses without meeting another one", (long long)w->options.accesses_per_thread), frame);
     }
     if (p - (uintptr_t)t->stack_low < kStackBytes) {
         return;
@@ -206,9 +239,33 @@ inline void access(uintptr_t p, size_t n, bool write, bool atomic, void* frame) 
 void checkRead(Worker*, uintptr_t p, size_t n, void* frame) { access(p, n, false, false, frame); }
 void checkWrite(Worker*, uintptr_t p, size_t n, void* frame) { access(p, n, true, false, frame); }
 
+// A release tells an address what this block knows, and an acquire learns what the address was told.
+void orderBlocks(Worker* w, uintptr_t p, bool acquire, bool release) {
+    Block* b = w->block;
+    if (w->resident.empty()) {
+        b->acquired = b->acquired || acquire;
+        return;
+    }
+    BlockClocks* known = nullptr;
+    for (auto& entry : w->released) {
+        if (entry.first == p) known = &entry.second;
+    }
+    if (known == nullptr) {
+        w->released.push_back({p, BlockClocks(b->clocks.size(), 0)});
+        known = &w->released.back().second;
+    }
+    for (size_t i = 0; i < b->clocks.size(); i++) {
+        if (acquire && (*known)[i] > b->clocks[i]) b->clocks[i] = (*known)[i];
+        if (release && b->clocks[i] > (*known)[i]) (*known)[i] = b->clocks[i];
+    }
+    if (release) {
+        b->clocks[b->number]++;
+    }
+}
+
 void checkAtomic(Worker* w, uintptr_t p, size_t n, bool writes, void* frame) {
     if (inArena(p)) {
-        if (writes && options.uninitialised && findAllocation(p) != nullptr && !findAllocation(p)->freed && !allWritten(p, n)) {
+        if (writes && w->options.uninitialised && findAllocation(p) != nullptr && !findAllocation(p)->freed && !allWritten(p, n)) {
             globalAccess(w, p, n, false, true, frame);
         }
         globalAccess(w, p, n, writes, true, frame);
@@ -222,7 +279,7 @@ void checkAtomic(Worker* w, uintptr_t p, size_t n, bool writes, void* frame) {
     }
     SharedCell* cells = dynamic ? w->block->dynamic_cells + offset / 2 : w->block->static_cells + in_static / 2;
     for (size_t i = 0; i < n / 2; i++) {
-        if (cells[i].write_epoch < w->block->first_epoch && options.uninitialised) {
+        if (cells[i].write_epoch < w->block->first_epoch && w->options.uninitialised) {
             fail(LaunchFailed, format("uninitialised atomic update of %s: no thread of the block has written it", sharedPlace(w, p).c_str()), frame);
         }
     }

@@ -364,8 +364,8 @@ T atomicChecked(int op, int order, void* p, T value, T compare, void* frame) {
         }
         checkAtomic(w, (uintptr_t)p, sizeof(T), op != 11, frame);
     }
-    if (order & 1) {
-        w->block->acquired = true;
+    if (order != 0) {
+        orderBlocks(w, (uintptr_t)p, order & 1, order & 2);
     }
     T old = atomicOperation(op, (T*)p, value, compare);
     // Who looks again and again at a number that does not change lets the others run.

@@ -317,21 +317,55 @@ EXPORT const char* kvcudaHostLastError() { return lastError(); }
 EXPORT const char* kvcuda_host_last_error() { return lastError(); }
 EXPORT const char* kvcudaHostFlavour() { return kChecked ? "checked" : "plain"; }
 
-EXPORT int kvcudaHostSetOption(const char* name, long long value) {
-    std::lock_guard<std::recursive_mutex> guard(api);
+static int64_t* optionNamed(Options& o, const char* name) {
     const std::pair<const char*, int64_t*> table[] = {
-        {"seed", &options.seed}, {"threads", &options.threads}, {"races", &options.races}, {"uninitialised", &options.uninitialised},
-        {"multiprocessors", &options.multiprocessors}, {"spinMilliseconds", &options.spin_milliseconds},
-        {"accessesPerThread", &options.accesses_per_thread}, {"deferred", &options.deferred},
+        {"seed", &o.seed}, {"threads", &o.threads}, {"races", &o.races}, {"uninitialised", &o.uninitialised},
+        {"multiprocessors", &o.multiprocessors}, {"spinMilliseconds", &o.spin_milliseconds},
+        {"accessesPerThread", &o.accesses_per_thread}, {"deferred", &o.deferred},
     };
     for (auto& entry : table) {
-        if (strcmp(entry.first, name) == 0) {
-            drain();
-            *entry.second = value;
-            return Success;
-        }
+        if (strcmp(entry.first, name) == 0) return entry.second;
     }
-    return error(InvalidValue, format("there is no option '%s'", name));
+    return nullptr;
+}
+
+Options firstOptions() {
+    Options o;
+    for (const char* at = getenv("KVCUDA_HOST_OPTIONS"); at != nullptr && *at;) {
+        char name[32];
+        long long value;
+        int length = 0;
+        int64_t* option = sscanf(at, "%31[a-zA-Z]=%lld%n", name, &value, &length) == 2 ? optionNamed(o, name) : nullptr;
+        if (option == nullptr) {
+            fprintf(stderr, "KVCUDA_HOST_OPTIONS: '%s' does not begin with an option=number of the host runner\n", at);
+            break;
+        }
+        *option = value;
+        at += length;
+        at += *at == ',';
+    }
+    return o;
+}
+
+// For the calling thread's launches.
+EXPORT int kvcudaHostSetOption(const char* name, long long value) {
+    std::lock_guard<std::recursive_mutex> guard(api);
+    int64_t* option = optionNamed(options, name);
+    if (option == nullptr) {
+        return error(InvalidValue, format("there is no option '%s'", name));
+    }
+    drain();
+    *option = value;
+    return Success;
+}
+
+EXPORT int kvcudaHostGetOption(const char* name, long long* value) {
+    int64_t* option = optionNamed(options, name);
+    if (option == nullptr) {
+        return error(InvalidValue, format("there is no option '%s'", name));
+    }
+    *value = *option;
+    return Success;
 }
 
 // One line per kernel: name, launches, blocks, checked accesses, fiber switches, tensor core operations, asynchronous copies.

@@ -2,7 +2,6 @@
 // wait. A cooperative launch keeps all its blocks alive on one host thread.
 #include "fiber.h"
 #include <algorithm>
-#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -11,7 +10,7 @@
 #include <thread>
 
 thread_local Worker* worker = nullptr;
-Options options;
+thread_local Options options = firstOptions();
 std::atomic<uint32_t> launchTag{0};
 
 // --- switching stacks: 14 instructions of x86-64 ---
@@ -43,8 +42,6 @@ simt_switch:
 
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 // --- the state that one launch's workers share ---
 
 struct Shared {
@@ -53,6 +50,7 @@ struct Shared {
     uint64_t blocks = 0;
     std::atomic<uint64_t> next{0};
     std::atomic<bool> failed{false};
+    Options options;
     std::mutex lock;
     Result result = Success;
     std::string text;
@@ -102,9 +100,11 @@ Thread* popReady(Block* b) {
     return t;
 }
 
-Thread* nextThread(Worker* w) {
-    if (Thread* t = popReady(w->block)) {
-        return t;
+Thread* nextThread(Worker* w, bool other_block = false) {
+    if (!other_block) {
+        if (Thread* t = popReady(w->block)) {
+            return t;
+        }
     }
     for (size_t i = 0; i < w->resident.size(); i++) {
         w->resident_at = w->resident_at + 1 == w->resident.size() ? 0 : w->resident_at + 1;
@@ -123,7 +123,7 @@ void run(Worker* w, Thread* t) {
     w->current = t;
     *w->module->self = &t->view;
     if (kChecked) {
-        t->accesses_left = options.accesses_per_thread;
+        t->accesses_left = w->options.accesses_per_thread;
         w->switches++;
     }
 }
@@ -235,10 +235,10 @@ void prepareBlock(Worker* w, Block* b, uint64_t number, size_t stack) {
     b->ready_head = 0;
     b->ready_count = count;
     for (uint32_t i = 0; i < count; i++) {
-        b->ready[i] = &b->threads[options.seed == 1 ? count - 1 - i : i];
+        b->ready[i] = &b->threads[w->options.seed == 1 ? count - 1 - i : i];
     }
-    if (options.seed > 1) {
-        std::shuffle(b->ready.begin(), b->ready.end(), std::minstd_rand((uint32_t)(options.seed * 7919 + (int64_t)number)));
+    if (w->options.seed > 1) {
+        std::shuffle(b->ready.begin(), b->ready.end(), std::minstd_rand((uint32_t)(w->options.seed * 7919 + (int64_t)number)));
     }
 }
 
@@ -284,6 +284,7 @@ void beginLaunch(Worker* w, const Shared& s) {
     const Launch& l = *s.launch;
     worker = w;
     w->launch = &l;
+    w->options = s.options;
     w->launch_tag = s.tag;
     w->many_blocks = s.blocks > 1;
     w->failed = false;
@@ -397,6 +398,7 @@ void runResident(Worker* w, Shared& s) {
     beginLaunch(w, s);
     size_t static_size = (size_t)(w->module->shared_end - w->module->shared);
     w->resident.clear();
+    w->released.clear();
     for (uint64_t i = 0; i < s.blocks; i++) {
         auto b = std::make_unique<Block>();
         b->owned_dynamic.assign(l.shared_bytes + 256, 0xFF);
@@ -409,6 +411,8 @@ void runResident(Worker* w, Shared& s) {
             b->static_cells = b->owned_cells.data() + dynamic_cells;
         }
         prepareBlock(w, b.get(), i, (size_t)count * i);
+        b->clocks.assign(s.blocks, 0);
+        b->clocks[i] = 1;
         w->resident.push_back(std::move(b));
     }
     w->resident_at = 0;
@@ -433,7 +437,7 @@ void runResident(Worker* w, Shared& s) {
 class Team {
 public:
     void run(Shared& s) {
-        int wanted = options.threads > 0 ? (int)options.threads : (int)std::max(1u, std::thread::hardware_concurrency());
+        int wanted = s.options.threads > 0 ? (int)s.options.threads : (int)std::max(1u, std::thread::hardware_concurrency());
         wanted = (int)std::min<uint64_t>((uint64_t)std::min(wanted, 64), s.blocks);
         if (first == nullptr) {
             first = makeWorker(0);
@@ -507,9 +511,9 @@ void makeReady(Thread* t) {
     b->ready_count++;
 }
 
-void suspend(Worker* w) {
+void suspend(Worker* w, bool other_block) {
     Thread* t = w->current;
-    Thread* next = nextThread(w);
+    Thread* next = nextThread(w, other_block);
     if (next == t) {
         return;
     }
@@ -560,6 +564,7 @@ Result runGrid(const Launch& launch) {
     static Team& team = *new Team;
     Shared s;
     s.launch = &launch;
+    s.options = options;
     s.blocks = (uint64_t)launch.grid.x * launch.grid.y * launch.grid.z;
     // Twelve bits of launch and twenty of block make a race cell's tag.
     uint32_t tag = launchTag.fetch_add(1) + 1;
@@ -576,91 +581,4 @@ Result runGrid(const Launch& launch) {
         setError(s.text);
     }
     return s.result;
-}
-
-// --- what kernels call to wait ---
-
-EXPORT int simt_barrier(int kind, int predicate, const char* file, int line) {
-    Worker* w = worker;
-    Thread* t = w->current;
-    Block* b = w->block;
-    int count = (int)b->threads.size();
-    if (b->live < count) {
-        FAIL(LaunchFailed, "divergent barrier: the thread comes to the barrier at %s:%d, but %d of the block's %d threads have exited", file,
-             line, count - b->live, count);
-    }
-    if (b->arrived == 0) {
-        b->arrived_kind = kind;
-        b->predicate = kind == 2 ? 1 : 0;
-    } else if (kChecked) {
-        Thread* first = b->waiting[0];
-        if (first->wait_line != line || strcmp(first->wait_file, file) != 0) {
-            FAIL(LaunchFailed, "divergent barrier: the thread is at the barrier at %s:%d, but %s waits at the one at %s:%d", file, line,
-                 threadName(first).c_str(), first->wait_file, first->wait_line);
-        }
-    }
-    predicate = predicate != 0;
-    b->predicate = kind == 1 ? b->predicate + predicate : kind == 2 ? (b->predicate & predicate) : (b->predicate | predicate);
-    if (++b->arrived < count) {
-        t->wait_file = file;
-        t->wait_line = line;
-        t->wait_what = "__syncthreads";
-        b->waiting.push_back(t);
-        suspend(w);
-        t->wait_file = nullptr;
-        return b->predicate;
-    }
-    // The last one: everybody's past is now behind everybody.
-    progress(w);
-    b->arrived = 0;
-    b->epoch = ++w->epoch;
-    if (options.seed == 1) {
-        std::reverse(b->waiting.begin(), b->waiting.end());
-    } else if (options.seed > 1) {
-        std::shuffle(b->waiting.begin(), b->waiting.end(), std::minstd_rand((uint32_t)(options.seed + b->epoch)));
-    }
-    t->clock = 1;
-    for (Thread* other : b->waiting) {
-        other->clock = 1;
-        makeReady(other);
-    }
-    b->waiting.clear();
-    return b->predicate;
-}
-
-// Lets the others run. Who only ever yields waits for something that never comes.
-EXPORT void simt_yield() {
-    Worker* w = worker;
-    Thread* t = w->current;
-    if (++w->idle_yields % 1024 == 0) {
-        double time = now();
-        if (w->idle_yields == 1024) {
-            w->idle_since = time;
-        } else if ((time - w->idle_since) * 1000 > (double)options.spin_milliseconds) {
-            FAIL(LaunchTimeout, "endless spin: nothing has changed for %lld ms while the thread waits for another one", (long long)options.spin_milliseconds);
-        }
-        if (w->resident.empty()) {
-            std::this_thread::yield(); // the block that is waited for may be another worker's
-        }
-    }
-    makeReady(t);
-    // In resident mode a spinning block gives way to the others.
-    if (!w->resident.empty() && w->idle_yields % 4 == 0) {
-        Block* mine = w->block;
-        for (size_t i = 1; i < w->resident.size(); i++) {
-            w->resident_at = w->resident_at + 1 == w->resident.size() ? 0 : w->resident_at + 1;
-            Block* b = w->resident[w->resident_at].get();
-            if (b != mine && b->ready_count > 0) {
-                Thread* next = popReady(b);
-                run(w, next);
-                simt_switch(&t->stack_pointer, next->stack_pointer);
-                return;
-            }
-        }
-    }
-    suspend(w);
-}
-
-EXPORT void simt_trap(const char* what, const char* file, int line) {
-    FAIL(Assert, "%s at %s:%d", what, file, line);
 }

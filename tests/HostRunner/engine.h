@@ -100,6 +100,7 @@ std::string sourceOf(const std::vector<uintptr_t>& addresses);
 
 // --- options and memory ---
 
+// Of the calling host thread; a launch takes a copy along. First values: KVCUDA_HOST_OPTIONS="seed=1,deferred=1".
 struct Options {
     int64_t seed = 0;               // order of the threads: 0 in order, 1 reversed, n shuffled
     int64_t threads = 0;            // host threads that run blocks; 0: as many as cores
@@ -110,7 +111,8 @@ struct Options {
     int64_t accesses_per_thread = 400000000; // between two meetings with other threads: more is an endless loop
     int64_t deferred = 0;           // queue work until someone waits for it
 };
-extern Options options;
+extern thread_local Options options;
+Options firstOptions();
 
 struct Allocation {
     uintptr_t base;

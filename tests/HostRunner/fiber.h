@@ -1,7 +1,6 @@
 // The running state of blocks: workers, blocks, warps, threads. One worker is one host thread; a fiber is one CUDA thread.
 #pragma once
 #include "engine.h"
-#include <setjmp.h>
 
 constexpr int kMaxThreads = 1024;
 constexpr size_t kStackBytes = 64 * 1024;
@@ -21,6 +20,10 @@ struct AsyncCopy {
     const uint8_t* from;
     int bytes, source_bytes, group;
 };
+
+// Which blocks' past a block of a cooperative launch knows: by block, how many of its releases. Learned by acquiring
+// (shared/grid.cuh) what others released.
+typedef std::vector<uint32_t> BlockClocks;
 
 struct Block;
 struct Warp;
@@ -62,6 +65,7 @@ struct Block {
     uint32_t number = 0;
     uint32_t first_epoch = 0, epoch = 0;
     bool acquired = false; // has looked at what other blocks published
+    BlockClocks clocks;    // resident mode
     int live = 0, arrived = 0, arrived_kind = 0, predicate = 0;
     std::vector<Thread*> waiting;
     std::vector<Thread> threads;
@@ -76,6 +80,7 @@ struct Block {
 
 struct Worker {
     int number = 0;
+    Options options;
     Thread* current = nullptr;
     Block* block = nullptr;
     ModuleCopy* module = nullptr;
@@ -94,6 +99,7 @@ struct Worker {
     Block scratch; // normal mode
     std::vector<std::unique_ptr<Block>> resident;
     size_t resident_at = 0;
+    std::vector<std::pair<uintptr_t, BlockClocks>> released; // resident mode: by address
     bool failed = false;
     Result failure = Success;
     std::string failure_text;
@@ -104,8 +110,8 @@ struct Worker {
 
 extern __attribute__((tls_model("initial-exec"))) thread_local Worker* worker;
 
-// Leaves the running thread until it is made ready again.
-void suspend(Worker* w);
+// Leaves the running thread until it is made ready again; other blocks of a cooperative launch may come first.
+void suspend(Worker* w, bool other_block = false);
 void makeReady(Thread* t);
 // The running thread's fault: records it and abandons the block.
 [[noreturn]] void fail(Result result, const std::string& what, void* frame);
@@ -120,4 +126,5 @@ void checkAtomic(Worker* w, uintptr_t p, size_t n, bool writes, void* frame);
 void issueCopy(Worker* w, AsyncCopy& c, void* frame);
 void landCopy(Worker* w, const AsyncCopy& c);
 uint16_t* clocksOf(Thread* t);
+void orderBlocks(Worker* w, uintptr_t p, bool acquire, bool release);
 extern std::atomic<uint32_t> launchTag;
