@@ -85,6 +85,7 @@ void sharedAccess(Worker* w, SharedCell* cells, uintptr_t offset, uintptr_t p, s
         c.write_epoch = b->epoch;
         c.writer = t->id;
         c.write_clock = t->clock;
+        c.in_flight = 0; // perhaps of a copy of an earlier block that was abandoned
     }
 }
 

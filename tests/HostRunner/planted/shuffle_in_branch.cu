@@ -1,7 +1,7 @@
 // A shuffle of the whole warp that half of it never reaches.
 //: launch blocks=1 threads=32
 //: buffer 128 none
-//: caught 719 waits for it
+//: caught 719 exited
 struct Args { float* y; };
 extern "C" __global__ void shuffle_in_branch(const __grid_constant__ Args args) {
     float v = (float)threadIdx.x;
