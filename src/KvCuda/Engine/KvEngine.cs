@@ -94,7 +94,8 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         return Task.Run(() =>
         {
             progress?.Report(new("tokenizer", 0));
-            Tokenizer? tokenizer = File.Exists(Path.Combine(modelFolder, "tokenizer.json")) ? Tokenizer.Load(modelFolder) : null;
+            Tokenizer? tokenizer = options.Tokenizer
+                ?? (File.Exists(Path.Combine(modelFolder, "tokenizer.json")) ? Tokenizer.Load(modelFolder) : null);
             LoadedModel model = LoadedModel.Load(modelFolder, new()
             {
                 Device = options.Device, Threads = options.Threads, Sharing = options.Sharing,

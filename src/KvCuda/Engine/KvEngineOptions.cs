@@ -35,6 +35,9 @@ public sealed record KvEngineOptions
     /// <summary>Most rows (tokens) of one step: the length of a prompt chunk, and so the longest wait for a cancellation.</summary>
     public int MaxStepTokens { get; init; } = 256;
 
+    /// <summary>A tokenizer of one's own instead of the model folder's tokenizer.json; it must be safe for concurrent use.</summary>
+    public Text.Tokenizer? Tokenizer { get; init; }
+
     /// <summary>How prompts run through models whose layers look upward.</summary>
     public PrefillMode Prefill { get; init; } = PrefillMode.Converged;
 

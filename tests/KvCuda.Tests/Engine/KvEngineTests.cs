@@ -249,6 +249,47 @@ public class KvEngineTests
             KvEngine.LoadAsync(Repository.Demo, new() { Device = "cpu" }, new CancelAt(source), source.Token));
     }
 
+    [Fact]
+    public async Task A_tokenizer_of_ones_own_can_be_plugged_in()
+    {
+        KvEngineOptions options = new() { Device = "cpu", Threads = 1, Tokenizer = new Letters() };
+        await using KvEngine engine = await Golden("llama-standard", options);
+        (string text, GenerationResult result) = await Collect(engine.GenerateAsync("abc", new() { MaxTokens = 6, IgnoreEos = true }));
+        Assert.Equal(3, result.PromptTokens);
+        Assert.Equal(string.Concat(result.Tokens.Select(id => (char)(id + 32))), text);
+    }
+
+    /// <summary>One printable ASCII character per id.</summary>
+    sealed class Letters : KvCuda.Text.Tokenizer
+    {
+        protected override KvCuda.Text.EncodeResults<KvCuda.Text.EncodedToken> EncodeToTokens(
+            string? text, ReadOnlySpan<char> textSpan, KvCuda.Text.EncodeSettings settings)
+        {
+            List<KvCuda.Text.EncodedToken> tokens = [];
+            for (int i = 0; i < textSpan.Length; i++)
+            {
+                tokens.Add(new(textSpan[i] - 32, textSpan[i].ToString(), new Range(i, i + 1)));
+            }
+            return new() { Tokens = tokens, CharsConsumed = textSpan.Length };
+        }
+
+        public override System.Buffers.OperationStatus Decode(
+            IEnumerable<int> ids, Span<char> destination, out int idsConsumed, out int charsWritten)
+        {
+            idsConsumed = charsWritten = 0;
+            foreach (int id in ids)
+            {
+                if (charsWritten == destination.Length)
+                {
+                    return System.Buffers.OperationStatus.DestinationTooSmall;
+                }
+                destination[charsWritten++] = (char)(id + 32);
+                idsConsumed++;
+            }
+            return System.Buffers.OperationStatus.Done;
+        }
+    }
+
     sealed class Immediate(List<LoadProgress> reports) : IProgress<LoadProgress>
     {
         public void Report(LoadProgress value) => reports.Add(value);
