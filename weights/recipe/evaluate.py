@@ -1,4 +1,5 @@
-"""Perplexity on held-out text: exp of the mean cross-entropy of every next token, windows of one context each."""
+"""Perplexity on held-out text, exp of the mean cross-entropy of every next token, windows of one context each; and how many
+passes a prompt takes."""
 import math
 
 import torch
@@ -20,3 +21,8 @@ def perplexity(logits_of, inputs, following, together=16):
         total += functional.cross_entropy(logits_of(ids).flatten(0, 1), targets.flatten(), reduction="sum").item()
     return math.exp(total / following.numel())
 
+
+def passes(model, prompts, tokens, kv_dtype):
+    """{mean, most}: passes over the cyclic layers until the first `tokens` of each prompt change no bit of keys and values."""
+    needed = [model.converged(ids[None, :tokens], kv_dtype)[1] for ids in prompts]
+    return {"mean": round(sum(needed) / len(needed), 1), "most": max(needed)}

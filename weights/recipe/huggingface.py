@@ -2,6 +2,7 @@
 
 safetensors = 8 bytes little-endian header length, a JSON header {name: {dtype, shape, data_offsets}}, the tensors' bytes.
 """
+import ctypes
 import json
 import struct
 
@@ -19,8 +20,7 @@ def save_safetensors(path, tensors):
     for name, tensor in sorted(tensors.items()):
         tensor = tensor.detach().contiguous()
         dtype = next(key for key, value in DTYPES.items() if value == tensor.dtype)
-        bits = tensor.view(torch.int32 if dtype == "F32" else torch.int16)      # NumPy has no bfloat16
-        blocks.append(bits.numpy().tobytes())
+        blocks.append(ctypes.string_at(tensor.data_ptr(), tensor.numel() * tensor.element_size()))     # NumPy has no bfloat16
         header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [offset, offset + len(blocks[-1])]}
         offset += len(blocks[-1])
     text = json.dumps(header, separators=(",", ":")).encode()

@@ -1,7 +1,7 @@
 """expected.json of a model folder: what an engine that computes in f32 over the folder's bf16 weights should answer.
 
-Greedy continuations and last logits of a few prompts, and the perplexity of a fixed held-out text. Converged prefill
-is to answer as sequential does.
+Greedy continuations and last logits of a few prompts, the perplexity of a fixed held-out text, and how many passes the first
+32 tokens of its windows take with keys and values in bf16. Converged prefill is to answer as sequential does.
 """
 import torch
 
@@ -52,4 +52,5 @@ def write(folder, held_out):
         "results": results,
         "perplexity": {"windows": "../held-out.json",
                        "sequential": evaluate.perplexity(model.sequential, inputs, following),
-                       "iterative:7+2": evaluate.perplexity(model.iterative, inputs, following)}}, indent=None)
+                       "iterative:7+2": evaluate.perplexity(model.iterative, inputs, following)},
+        "passes": {"32 tokens, bf16": evaluate.passes(model, inputs, 32, torch.bfloat16)}}, indent=None)

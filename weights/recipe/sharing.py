@@ -4,7 +4,10 @@ A map is `targets`, one entry per layer: layer i attends to the K and V that lay
 "A Systematic Study of Cross-Layer KV Sharing", arXiv 2410.14442). targets[i] > i looks upward: such a layer sees strictly
 earlier tokens only, because its target has not been computed for the present token yet.
 """
+import re
 from collections import namedtuple
+
+from . import RecipeError
 
 PARTITIONS = ("pizza", "sandwich", "lasagna")
 POSITIONS = ("bottom", "middle", "top")
@@ -16,9 +19,12 @@ def named(name, layers):
     """`standard`, or `sandwich-top:4` = partition - position : number of KV layers."""
     if name == "standard":
         return list(range(layers))
-    partition, position, owners = (*name.split(":")[0].split("-"), int(name.split(":")[1]))
-    if partition not in PARTITIONS or position not in POSITIONS or not 1 <= owners <= layers:
-        raise ValueError(f"sharing: {name!r} is not PARTITION-POSITION:KV_LAYERS for {layers} layers")
+    match = re.fullmatch(f"({'|'.join(PARTITIONS)})-({'|'.join(POSITIONS)}):(\\d+)", name)
+    partition, position, owners = match.groups() if match else ("", "", 0)
+    owners = int(owners)
+    if not 1 <= owners <= layers:
+        raise RecipeError(f"{name!r} is neither `standard` nor PARTITION-POSITION:KV_LAYERS for {layers} layers; partitions are "
+                          f"{', '.join(PARTITIONS)}, positions {', '.join(POSITIONS)}")
     if partition == "lasagna":
         return lasagna(position, owners, layers)
     above = (owners - 1) // 2 if partition == "sandwich" else 0

@@ -1,10 +1,10 @@
-"""The study in small: one shape, one corpus, one token budget, one seed; only the sharing map differs."""
+"""The study in small: one shape, one corpus, one token budget, one set of seeds; only the sharing map differs."""
 import fcntl
 import json
 
 import torch
 
-from . import evaluate, huggingface, sharing, train
+from . import RecipeError, evaluate, huggingface, machine, sharing, train
 from .model import ModelConfig
 from .tokenizer import write_json
 
@@ -21,8 +21,18 @@ def names(layers=ModelConfig.num_hidden_layers):
     return {same[0]: same[1:] for same in found.values()}
 
 
+def first_name(name):
+    """The name that the map called `name` has in names(); `name` itself for other numbers of KV layers."""
+    targets = sharing.named(name, ModelConfig.num_hidden_layers)
+    return next((first for first in names() if sharing.named(first, len(targets)) == targets), name)
+
+
 def file_name(name):
     return name.replace(":", "-")
+
+
+def folder(work, seed):
+    return work / "study" / f"seed-{seed}"
 
 
 def run(name, corpus, folder, tokens=TOKENS, seed=1):
@@ -34,16 +44,21 @@ def run(name, corpus, folder, tokens=TOKENS, seed=1):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
+        config = ModelConfig(targets=sharing.named(name, ModelConfig.num_hidden_layers))
+        settings = train.Settings(model=config, tokens=tokens, seed=seed)
+        trained_on = settings.steps * settings.batch * settings.context
         if not results.exists():
-            config = ModelConfig(targets=sharing.named(name, ModelConfig.num_hidden_layers))
-            settings = train.Settings(model=config, tokens=tokens, seed=seed)
             model, seconds = train.train(corpus.training, settings, folder / f"{file_name(name)}.pt")
             huggingface.save_model(folder / file_name(name), model, corpus.tokenizer)
-            write_json(results, {"name": name, "tokens": settings.steps * settings.batch * settings.context, "seed": seed,
+            print(f"{file_name(name)}: trained; now measured", flush=True)
+            write_json(results, {"name": name, "tokens": trained_on, "seed": seed, "machine": machine.processor("model name"),
                                  "training_seconds": round(seconds),
                                  "processor_seconds_per_step": round(train.seconds_per_step(corpus.training, settings), 3),
                                  **measure(folder / file_name(name), corpus)})
-        return json.loads(results.read_text())
+        result = json.loads(results.read_text())
+        if result["tokens"] != trained_on:
+            raise RecipeError(f"{results} is of {result['tokens']:,} tokens, not {trained_on:,}; remove it to train anew")
+        return result
 
 
 def measure(folder, corpus):
@@ -52,23 +67,19 @@ def measure(folder, corpus):
     config = model.config
     inputs, following = (ids[::2] for ids in evaluate.windows(corpus.held_out, config.max_position_embeddings))
     prompts = corpus.some_windows(config.max_position_embeddings)[:, :-1]
-
-    def passes(tokens, kv_dtype):
-        needed = [model.converged(ids[None, :tokens], kv_dtype)[1] for ids in prompts]
-        return {"mean": round(sum(needed) / len(needed), 1), "most": max(needed)}
-
     return {
         "layer_types": "_".join(map(str, config.targets)), "kv_layers": len(sharing.owners(config.targets)),
         "kv_bytes_per_token": config.kv_bytes_per_token(), "parameters": sum(one.numel() for one in model.parameters()),
         "perplexity": evaluate.perplexity(lambda ids: model.converged(ids, tolerance=1e-3)[0], inputs, following),
-        "passes": {"32 tokens, bf16": passes(32, torch.bfloat16), "32 tokens, f32": passes(32, None),
-                   "256 tokens, bf16": passes(256, torch.bfloat16)}}
+        "passes": {f"{tokens} tokens, {kind}": evaluate.passes(model, prompts, tokens, kv_dtype)
+                   for tokens, kind, kv_dtype in ((32, "bf16", torch.bfloat16), (32, "f32", None), (256, "bf16", torch.bfloat16))}}
 
 
-def results(folder):
-    """Every measured run, in the order of names(), then by seed; `folder` holds seed-1, seed-2, ..."""
-    files = [file for name in names() for file in sorted(folder.glob(f"seed-*/{file_name(name)}.json"))]
-    return [json.loads(file.read_text()) for file in files]
+def results(work):
+    """Every measured run, in the order of names(), other names behind, then by seed."""
+    found = [json.loads(file.read_text()) for file in (work / "study").glob("seed-*/*.json")]
+    order = list(names())
+    return sorted(found, key=lambda run: (order.index(run["name"]) if run["name"] in order else len(order), run["name"], run["seed"]))
 
 
 def by_name(results):
@@ -79,17 +90,34 @@ def by_name(results):
     return list(groups.items())
 
 
+def mean_perplexity(runs):
+    return sum(run["perplexity"] for run in runs) / len(runs)
+
+
+def spread(results):
+    """(standard deviation of a run's perplexity about the mean of its map, pooled; runs beyond the first it rests on)."""
+    squares, freedom = 0.0, 0
+    for _, runs in by_name(results):
+        squares += sum((run["perplexity"] - mean_perplexity(runs)) ** 2 for run in runs)
+        freedom += len(runs) - 1
+    return (squares / freedom) ** 0.5 if freedom else float("nan"), freedom
+
+
 def table(results):
-    lines = ["| configuration | `layer_types` | KV layers | KV bytes per token | held-out perplexity | training, processor time "
+    lines = ["| configuration | `layer_types` | KV layers | KV bytes per token | held-out perplexity | of each seed | training, processor time "
              "| passes, 32 tokens, bf16 | 32, f32 | 256, bf16 |",
-             "|---|---|---:|---:|---:|---:|---:|---:|---:|"]
+             "|---|---|---:|---:|---:|---|---:|---:|---:|---:|"]
     same_map = names()
     for name, runs in by_name(results):
         first = runs[0]
-        perplexity = " / ".join(f"{run['perplexity']:.2f}" for run in runs)
+        seeds = ", ".join(f"{run['perplexity']:.2f}" for run in runs)
         passes = ["1"] * 3 if looks_only_down(first) else [f"{one['mean']:g} (most {one['most']})" for one in first["passes"].values()]
-        lines.append(f"| {' = '.join([name, *same_map[name]])} | `{first['layer_types']}` | {first['kv_layers']} "
-                     f"| {first['kv_bytes_per_token']:,} | {perplexity} | {training_seconds(first):.0f} s | {' | '.join(passes)} |")
+        lines.append(f"| {' = '.join([name, *same_map.get(name, [])])} | `{first['layer_types']}` | {first['kv_layers']} "
+                     f"| {first['kv_bytes_per_token']:,} | {mean_perplexity(runs):.2f} | {seeds} "
+                     f"| {training_seconds(first):.0f} s | {' | '.join(passes)} |")
+    deviation, freedom = spread(results)
+    if freedom:
+        lines.append(f"\nStandard deviation between seeds of one map: {deviation:.2f} ({freedom} degrees of freedom).")
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 Batch n is a function of (seed, n) alone, so a resumed run sees what an uninterrupted one would have seen.
 """
-import ctypes
 import math
 import time
 from dataclasses import asdict, dataclass, field
@@ -10,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch.nn import functional
 
-from . import optimiser
+from . import RecipeError, machine, optimiser
 from .model import Llama, ModelConfig
 
 
@@ -54,7 +53,7 @@ def rate(settings, step):
 
 def train(stream, settings, checkpoint, start_from=None, every=30.0):
     """The trained model and the seconds it took; continues from `checkpoint` if that file is there."""
-    keep_freed_memory()
+    machine.keep_freed_memory()
     model = Llama(settings.model).initialise(settings.seed)
     if start_from is not None:
         model.load_state_dict(start_from)
@@ -90,7 +89,7 @@ def take_step(model, optimisers, rows, settings):
 
 def seconds_per_step(stream, settings):
     """Processor time of one step, the best of four: what other work on the machine disturbs least."""
-    keep_freed_memory()
+    machine.keep_freed_memory()
     model = Llama(settings.model).initialise(settings.seed)
     optimisers = optimiser.optimisers(model, settings.matrix_rate, settings.other_rate)
     rows, spent = batch_of(stream, settings, 0), []
@@ -114,18 +113,8 @@ def restore(checkpoint, settings, model, optimisers):
         return 0, 0.0
     saved = torch.load(checkpoint)
     if saved["settings"] != asdict(settings):
-        raise ValueError(f"train: {checkpoint} was made with other settings; remove it to start anew")
+        raise RecipeError(f"{checkpoint} was made with other settings; remove it to start anew")
     model.load_state_dict(saved["model"])
     for one, state in zip(optimisers, saved["optimisers"]):
         one.load_state_dict(state)
     return saved["step"], saved["seconds"]
-
-
-def keep_freed_memory():
-    """glibc returns and re-faults every large tensor by default; keeping the pages is faster."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)       # M_MMAP_THRESHOLD
-        libc.mallopt(-1, 1 << 30)       # M_TRIM_THRESHOLD
-    except OSError:
-        pass                            # another C library: only slower

@@ -72,6 +72,9 @@ internal sealed class LoadedModel : IDisposable
     public int ChunkTokens => options.Prefill.Kind == PrefillKind.Sequential ? 1
         : Sharing.IsCyclic ? chunk.Tokens : options.MaxRows;
 
+    /// <inheritdoc cref="Decoder.Passes"/>
+    public int Passes => decoder.Passes;
+
     /// <summary>Loads a model folder.</summary>
     /// <param name="folder">config.json and safetensors</param>
     /// <param name="options">what it is loaded for</param>
