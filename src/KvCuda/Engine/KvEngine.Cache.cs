@@ -30,7 +30,7 @@ public sealed partial class KvEngine
         model.CheckPrompt(promptTokens, 1);
         KvPin? pin = null;
         GenerateOptions options = new() { MaxTokens = 1, IgnoreEos = true, Salt = salt };
-        await foreach (GeneratedPiece _ in Stream(promptTokens, options, 0, kv => pin = model.Store.TryPin(kv, promptTokens.Count),
+        await foreach (GeneratedPiece _ in Stream(promptTokens, options, default, kv => pin = model.Store.TryPin(kv, promptTokens.Count),
             cancellation).ConfigureAwait(false)) { }
         return new(this, pin ?? throw new InvalidRequestException(
             $"The prompt of {promptTokens.Count} tokens was computed but cannot be pinned: pinned pages may hold at most "
@@ -42,7 +42,7 @@ public sealed partial class KvEngine
     {
         options ??= new();
         options.Validate();
-        return new(this, Interlocked.Increment(ref sessions), options, []);
+        return new(this, NewSession(), options, []);
     }
 
     /// <summary>Forgets everything cached, precomputed prompts included; running requests go on. Returns the number of pages.</summary>
@@ -55,12 +55,41 @@ public sealed partial class KvEngine
     public Task<int> ClearPrefixAsync(IReadOnlyList<int> prefixTokens, string salt = "")
     {
         int[] prefix = [.. prefixTokens];
-        return Ask(() => model.Store.ClearPrefix(prefix, ScopeOf(new() { Salt = salt }, 0)));
+        return Ask(() => model.Store.ClearPrefix(prefix, ScopeOf(new() { Salt = salt }, default)));
     }
 
     /// <summary>The store at this moment: free, active, cached and pinned bytes, tokens found, evictions by cause.</summary>
     public Task<KvStatus> GetKvStatusAsync() => Ask(() => new KvStatus(model.Store.Report(), model.Store.BudgetBytes,
         scheduler.Running, scheduler.Waiting, scheduler.Preemptions));
+
+    /// <summary>
+    /// What a request would meet if it came now: tokens it would find, bytes it would need, and whether there is room. Starts
+    /// nothing and holds nothing: another request may be faster.
+    /// </summary>
+    /// <exception cref="InvalidRequestException">An option is out of range, the prompt is empty or longer than the context.</exception>
+    public Task<RequestPlan> PlanAsync(string prompt, GenerateOptions? options = null) => PlanAsync(Encode(prompt), options);
+
+    /// <inheritdoc cref="PlanAsync(string, GenerateOptions?)"/>
+    public Task<RequestPlan> PlanAsync(IReadOnlyList<int> promptTokens, GenerateOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(promptTokens);
+        options ??= new();
+        options.Validate();
+        model.CheckTokens(promptTokens, options.MaxTokens);
+        int[] prompt = [.. promptTokens];
+        int longest = model.LongestLength(prompt.Length, options.MaxTokens);
+        KvScope scope = ScopeOf(options, default);
+        return Ask(() => new RequestPlan
+        {
+            PromptTokens = prompt.Length,
+            CachedTokens = model.Store.Peek(prompt, scope),
+            LongestTokens = longest,
+            NeededBytes = model.Store.BytesFor(longest),
+            BudgetBytes = model.Store.BudgetBytes,
+            Fit = !model.Store.CanEverFit(longest, prompt, scope) ? RequestFit.Never
+                : scheduler.Waiting > 0 || !model.Store.WouldFit(longest, prompt, scope) ? RequestFit.Later : RequestFit.Now,
+        });
+    }
 
     internal IReadOnlyList<int> Encode(string prompt)
     {
@@ -72,8 +101,15 @@ public sealed partial class KvEngine
     internal IReadOnlyList<int> EncodeContinuation(string text) =>
         (Tokenizer ?? throw NoTokenizer()).EncodeToIds(text, SpecialTokens.Parse);
 
-    internal KvScope ScopeOf(GenerateOptions options, long session) => new(options.Salt, format,
-        options.Cache == CacheScope.Session ? session == 0 ? -Interlocked.Increment(ref sessions) : session : 0);
+    internal SessionId NewSession()
+    {
+        long id = Interlocked.Increment(ref sessions);
+        return new(id, id);
+    }
+
+    // A request that shares with nobody and belongs to no session has a scope of its own, below zero.
+    internal KvScope ScopeOf(GenerateOptions options, SessionId session) => new(options.Salt, format,
+        options.Cache == CacheScope.Shared ? 0 : session.Family != 0 ? session.Family : -Interlocked.Increment(ref sessions));
 
     /// <summary>Runs a question about the store on the engine's thread, between two steps.</summary>
     internal Task<T> Ask<T>(Func<T> question)
@@ -140,7 +176,7 @@ public sealed class PrecomputedPrompt : IAsyncDisposable
             {
                 await engine.Ask(() => { engine.Model.Store.Unpin(held); return true; }).ConfigureAwait(false);
             }
-            catch (ObjectDisposedException)
+            catch (Exception error) when (error is ObjectDisposedException or KvCudaException)
             {
                 // The engine is gone, and with it the pages.
             }
@@ -192,9 +228,40 @@ public sealed class KvStatus
     /// <summary>Times a request gave its pages back for an older one.</summary>
     public long Preemptions { get; }
 
+    /// <summary>Of <see cref="FoundTokens"/>, those of an earlier turn of the same session.</summary>
+    public long FoundInSession => report.Hits[(int)KvHit.Session];
+
+    /// <summary>Those that another request or session had computed.</summary>
+    public long FoundShared => report.Hits[(int)KvHit.Shared];
+
+    /// <summary>Those of a precomputed prompt.</summary>
+    public long FoundPinned => report.Hits[(int)KvHit.Pinned];
+
+    /// <summary>Those of a snapshot.</summary>
+    public long FoundRestored => report.Hits[(int)KvHit.Restored];
+
+    /// <summary>Pages that left the cache because room was needed.</summary>
+    public long EvictedForRoom => report.Evicted[(int)KvEviction.Capacity];
+
+    /// <summary>Pages that left it at the end of their time to live.</summary>
+    public long EvictedExpired => report.Evicted[(int)KvEviction.Expired];
+
+    /// <summary>Pages that left it because a caller cleared them.</summary>
+    public long EvictedCleared => report.Evicted[(int)KvEviction.Cleared];
+
+    /// <summary>The share of the arena that is free, but bound to one kind of page.</summary>
+    public double Fragmentation => report.Usage.Fragmentation;
+
     /// <summary>Everything as a few lines of text.</summary>
-    public override string ToString() => report.ToString();
+    public override string ToString() => report + string.Create(System.Globalization.CultureInfo.InvariantCulture,
+        $"  requests: running {RunningRequests}, waiting {WaitingRequests}, preempted {Preemptions} times; budget {BudgetBytes} bytes\n");
 
     /// <summary>Everything as one JSON object.</summary>
-    public string ToJson() => report.ToJson();
+    public string ToJson() => report.ToJson(json =>
+    {
+        json.WriteNumber("budget_bytes", BudgetBytes);
+        json.WriteNumber("requests_running", RunningRequests);
+        json.WriteNumber("requests_waiting", WaitingRequests);
+        json.WriteNumber("preemptions", Preemptions);
+    });
 }

@@ -16,9 +16,9 @@ public sealed partial class KvEngine
     /// <param name="cancellation">ends the computation</param>
     /// <exception cref="InvalidRequestException">There are no tokens, or more than fit the context.</exception>
     public Task SaveAsync(IReadOnlyList<int> tokens, string path, string salt = "", CancellationToken cancellation = default) =>
-        SaveAsync(tokens, path, new GenerateOptions { Salt = salt }, 0, cancellation);
+        SaveAsync(tokens, path, new GenerateOptions { Salt = salt }, default, cancellation);
 
-    internal async Task SaveAsync(IReadOnlyList<int> tokens, string path, GenerateOptions options, long session,
+    internal async Task SaveAsync(IReadOnlyList<int> tokens, string path, GenerateOptions options, SessionId session,
         CancellationToken cancellation)
     {
         ArgumentNullException.ThrowIfNull(tokens);
@@ -31,7 +31,9 @@ public sealed partial class KvEngine
             {
                 model.Store.Save(path, kv, Identity, model.Arena);
             }
-            catch (Exception error) when (error is IOException or UnauthorizedAccessException or KvCudaException)
+#pragma warning disable CA1031 // whatever it is, it belongs to the one who asked
+            catch (Exception error)
+#pragma warning restore CA1031
             {
                 failure = error; // the caller's, not the engine's
             }
@@ -52,7 +54,7 @@ public sealed partial class KvEngine
     /// <exception cref="KvSnapshotException">The file is damaged, another model's or a later version's; nothing has changed.</exception>
     /// <exception cref="InvalidRequestException">The file cannot be read.</exception>
     public async Task<int> RestoreAsync(string path, string salt = "") =>
-        (await RestoreAsync(path, ScopeOf(new() { Salt = salt }, 0), null).ConfigureAwait(false)).Cached;
+        (await RestoreAsync(path, ScopeOf(new() { Salt = salt }, default), null).ConfigureAwait(false)).Cached;
 
     /// <summary>Opens a conversation where a snapshot of <see cref="KvSession.SaveAsync"/> left it.</summary>
     /// <inheritdoc cref="RestoreAsync(string, string)"/>
@@ -60,7 +62,7 @@ public sealed partial class KvEngine
     {
         options ??= new();
         options.Validate();
-        long id = Interlocked.Increment(ref sessions);
+        SessionId id = NewSession();
         KvScope scope = ScopeOf(new() { Salt = options.Salt, Cache = options.Cache }, id);
         (int[] tokens, _) = await RestoreAsync(path, scope, options.Retention.ToStore()).ConfigureAwait(false);
         return new(this, id, options, tokens);

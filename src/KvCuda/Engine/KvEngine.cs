@@ -27,7 +27,9 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     readonly Batch batch;
     readonly ConcurrentQueue<Request> arrivals = new();
     readonly SemaphoreSlim wake = new(0);
-    readonly Thread thread;
+    readonly TimeProvider time;
+    readonly long loaded;
+    readonly Thread? thread; // null: whoever made the engine calls Turn
     readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Tensor nextTokens, sampling;
     readonly SampleRow[] samplingRows;
@@ -39,9 +41,15 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     volatile bool stopping;
     volatile Exception? broken;
 
-    KvEngine(LoadedModel model, Tokenizer? tokenizer, KvEngineOptions options)
+    /// <param name="model">loaded for <paramref name="options"/></param>
+    /// <param name="tokenizer">null: token ids only</param>
+    /// <param name="options">how it was set up</param>
+    /// <param name="ownThread">false: no thread runs it; the caller's calls of <see cref="Turn"/> do, all from one thread</param>
+    internal KvEngine(LoadedModel model, Tokenizer? tokenizer, KvEngineOptions options, bool ownThread = true)
     {
         this.model = model;
+        time = options.TimeProvider;
+        loaded = time.GetTimestamp();
         Tokenizer = tokenizer;
         batch = model.Batch;
         scheduler = new(model);
@@ -52,8 +60,8 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         samplingRows = new SampleRow[options.MaxSequences];
         chosen = new int[options.MaxSequences];
         logitsRow = new float[model.Config.Vocabulary];
-        thread = new Thread(Run) { IsBackground = true, Name = "kvcuda-engine" };
-        thread.Start();
+        thread = ownThread ? new Thread(Run) { IsBackground = true, Name = "kvcuda-engine" } : null;
+        thread?.Start();
     }
 
     /// <summary>Text to tokens and back; null if the model folder has no tokenizer.json: such a model takes token ids.</summary>
@@ -73,7 +81,13 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
 
     internal LoadedModel Model => model;
 
-    internal long Preemptions => scheduler.Preemptions;
+    internal Scheduler Scheduler => scheduler;
+
+    /// <summary>Told every request as it is handed over; for tests.</summary>
+    internal Action<Request>? Arriving { get; set; }
+
+    /// <summary>Called in every step between the forward pass and the acceptance of its tokens; for tests.</summary>
+    internal Action? BeforeAccept { get; set; }
 
     /// <summary>Loads a Hugging Face model folder: config.json, safetensors and, if there, tokenizer.json.</summary>
     /// <param name="modelFolder">the folder</param>
@@ -96,13 +110,8 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
             progress?.Report(new("tokenizer", 0));
             Tokenizer? tokenizer = options.Tokenizer
                 ?? (File.Exists(Path.Combine(modelFolder, "tokenizer.json")) ? Tokenizer.Load(modelFolder) : null);
-            LoadedModel model = LoadedModel.Load(modelFolder, new()
-            {
-                Device = options.Device, Threads = options.Threads, Sharing = options.Sharing,
-                KvBudgetBytes = options.KvBudgetBytes, PageTokens = options.PageTokens, KvType = options.KvType,
-                MaxContext = options.MaxContext, MaxSequences = options.MaxSequences, MaxRows = options.MaxStepTokens,
-                Prefill = options.Prefill, Numerics = options.NumericsClass,
-            }, (stage, share) => progress?.Report(new(stage, share)), cancellation);
+            LoadedModel model = LoadedModel.Load(modelFolder, options.ForModel(),
+                (stage, share) => progress?.Report(new(stage, share)), cancellation);
             return new KvEngine(model, tokenizer, options);
         }, cancellation);
     }
@@ -125,7 +134,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         options ??= new();
         options.Validate();
         model.CheckPrompt(promptTokens, options.MaxTokens);
-        return Stream(promptTokens, options, session: 0, beforeRelease: null, cancellation);
+        return Stream(promptTokens, options, default, beforeRelease: null, cancellation);
     }
 
     /// <summary>Generates to the end and returns the result: the whole text, tokens, figures.</summary>
@@ -141,12 +150,13 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         return result!;
     }
 
-    internal async IAsyncEnumerable<GeneratedPiece> Stream(IReadOnlyList<int> prompt, GenerateOptions options, long session,
+    internal async IAsyncEnumerable<GeneratedPiece> Stream(IReadOnlyList<int> prompt, GenerateOptions options, SessionId session,
         Action<KvSequence>? beforeRelease, [EnumeratorCancellation] CancellationToken cancellation)
     {
         using CancellationTokenSource source = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         Request request = new(prompt, options, Tokenizer?.CreateStreamingDecoder(), model.Config.EosTokens, model.MaxContext,
-            session, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease };
+            session.Own, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease };
+        Arriving?.Invoke(request);
         arrivals.Enqueue(request);
         wake.Release();
         if (ended.Task.IsCompleted)
@@ -175,12 +185,10 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         {
             while (!stopping)
             {
-                model.Store.Now = Environment.TickCount64;
-                TakeErrands();
-                TakeArrivals();
-                if (!Step())
+                if (!Turn())
                 {
-                    wake.Wait();
+                    // What expires is forgotten in time even if nobody calls.
+                    wake.Wait((int)Math.Clamp(model.Store.NextExpiry - model.Store.Now, 0, int.MaxValue));
                 }
             }
         }
@@ -195,6 +203,16 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         ended.SetResult();
         FailArrivals();
         TakeErrands();
+    }
+
+    /// <summary>Once around: the time, errands, arrivals, and a step if there is anything to do.</summary>
+    /// <returns>whether a step was run</returns>
+    internal bool Turn()
+    {
+        model.Store.Now = (long)time.GetElapsedTime(loaded).TotalMilliseconds;
+        TakeErrands();
+        TakeArrivals();
+        return Step();
     }
 
     void TakeArrivals()
@@ -217,7 +235,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     // The life of a token: choose what runs, run it, choose the next tokens, tell their owners.
     bool Step()
     {
-        IReadOnlyList<Scheduler.Scheduled> scheduled = scheduler.Next(batch);
+        List<Scheduler.Scheduled> scheduled = scheduler.Next(batch);
         if (scheduled.Count == 0)
         {
             return false;
@@ -226,11 +244,12 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         batch.Upload();
         Tensor logits = model.Forward();
         ReadOnlySpan<int> next = Sample(scheduled, logits);
+        BeforeAccept?.Invoke();
         Accept(scheduled, next);
         return true;
     }
 
-    ReadOnlySpan<int> Sample(IReadOnlyList<Scheduler.Scheduled> scheduled, in Tensor logits)
+    ReadOnlySpan<int> Sample(List<Scheduler.Scheduled> scheduled, in Tensor logits)
     {
         if (logits.Rows == 0)
         {
@@ -262,7 +281,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     readonly Dictionary<int, float[]> keptLogits = [];
 
     // Penalties change logits in place, so rows whose probabilities are wanted are copied before.
-    void KeepLogprobs(IReadOnlyList<Scheduler.Scheduled> scheduled, in Tensor logits)
+    void KeepLogprobs(List<Scheduler.Scheduled> scheduled, in Tensor logits)
     {
         keptLogits.Clear();
         int row = 0;
@@ -277,7 +296,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         }
     }
 
-    void Accept(IReadOnlyList<Scheduler.Scheduled> scheduled, ReadOnlySpan<int> next)
+    void Accept(List<Scheduler.Scheduled> scheduled, ReadOnlySpan<int> next)
     {
         int row = 0;
         foreach (Scheduler.Scheduled rows in scheduled)
@@ -310,6 +329,10 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         {
             stopping = true;
             wake.Release();
+            if (thread is null)
+            {
+                Run();
+            }
             await ended.Task.ConfigureAwait(false);
             model.Dispose();
         }

@@ -48,6 +48,16 @@ public sealed record KvEngineOptions
     /// </summary>
     public string Numerics { get; init; } = "fast";
 
+    /// <summary>The clock of <see cref="CacheRetention.TimeToLive"/> and <see cref="SessionOptions.IdleTimeToLive"/>.</summary>
+    public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
+
+    internal LoadOptions ForModel() => new()
+    {
+        Device = Device, Threads = Threads, Sharing = Sharing, KvBudgetBytes = KvBudgetBytes, PageTokens = PageTokens,
+        KvType = KvType, MaxContext = MaxContext, MaxSequences = MaxSequences, MaxRows = MaxStepTokens, Prefill = Prefill,
+        Numerics = NumericsClass,
+    };
+
     internal Backends.Numerics NumericsClass =>
         Numerics == "consistent" ? Backends.Numerics.Consistent : Backends.Numerics.Fast;
 

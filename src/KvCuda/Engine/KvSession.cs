@@ -22,23 +22,32 @@ public sealed record SessionOptions
     internal CacheRetention Retention => new(0, null, Priority, IdleTimeToLive);
 }
 
+/// <summary>Who computes, and who may find it where a session shares with nobody else: itself and its forks.</summary>
+/// <param name="Own">of this session; 0: none</param>
+/// <param name="Family">of the session it was forked from, or its own; 0: none</param>
+internal readonly record struct SessionId(long Own, long Family);
+
 /// <summary>
 /// A conversation across turns. Between turns its keys and values are cached, not held: what was evicted in the meantime is
-/// computed again by the next turn and shows as tokens that were not cached, never as an error. One turn at a time.
+/// computed again by the next turn and shows as tokens that were not cached, never as an error. One turn at a time; all
+/// members are safe for concurrent use.
 /// </summary>
 public sealed class KvSession : IAsyncDisposable
 {
     readonly KvEngine engine;
     readonly SessionOptions options;
     readonly List<int> tokens;
-    readonly long id;
-    int busy;
-    bool disposed;
+    readonly SessionId id;
+    readonly StrongBox<int> family; // sessions of the same family that are not disposed
+    readonly CancellationTokenSource disposal = new();
+    int busy, disposed;
 
-    internal KvSession(KvEngine engine, long id, SessionOptions options, IEnumerable<int> tokens)
+    internal KvSession(KvEngine engine, SessionId id, SessionOptions options, IEnumerable<int> tokens, StrongBox<int>? family = null)
     {
         (this.engine, this.id, this.options) = (engine, id, options);
         this.tokens = [.. tokens];
+        this.family = family ?? new();
+        Interlocked.Increment(ref this.family.Value);
     }
 
     /// <summary>Everything said so far, by both sides.</summary>
@@ -53,16 +62,17 @@ public sealed class KvSession : IAsyncDisposable
         }
     }
 
-    /// <summary>One turn: the text is appended to the conversation, and what the model answers is too.</summary>
+    /// <summary>One turn: the text is appended to the conversation, and what the model answers is too, as it is read.</summary>
     /// <param name="text">what is said; the first turn gets what the tokenizer puts before a text</param>
     /// <param name="generate">how the answer is generated; scope, salt and retention are the session's</param>
-    /// <param name="cancellation">ends the answer; what came until then stays in the conversation</param>
+    /// <param name="cancellation">ends the answer; what was read until then stays in the conversation</param>
     /// <exception cref="InvalidRequestException">Another turn is running, or the conversation no longer fits the context.</exception>
+    /// <exception cref="ObjectDisposedException">The session was disposed, before the turn or during it.</exception>
     public IAsyncEnumerable<GeneratedPiece> GenerateAsync(string text, GenerateOptions? generate = null,
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(text);
-        return GenerateAsync(tokens.Count == 0 ? engine.Encode(text) : engine.EncodeContinuation(text), generate, cancellation);
+        return GenerateAsync(Tokens.Count == 0 ? engine.Encode(text) : engine.EncodeContinuation(text), generate, cancellation);
     }
 
     /// <inheritdoc cref="GenerateAsync(string, GenerateOptions?, CancellationToken)"/>
@@ -73,6 +83,7 @@ public sealed class KvSession : IAsyncDisposable
         Enter();
         try
         {
+            using CancellationTokenSource ending = CancellationTokenSource.CreateLinkedTokenSource(cancellation, disposal.Token);
             int[] prompt;
             lock (tokens)
             {
@@ -88,16 +99,25 @@ public sealed class KvSession : IAsyncDisposable
             {
                 tokens.AddRange(promptTokens);
             }
-            await foreach (GeneratedPiece piece in engine.Stream(prompt, turn, id, null, cancellation).ConfigureAwait(false))
+            ConfiguredCancelableAsyncEnumerable<GeneratedPiece>.Enumerator pieces =
+                engine.Stream(prompt, turn, id, null, ending.Token).ConfigureAwait(false).GetAsyncEnumerator();
+            try
             {
-                if (piece.Token is { } token)
+                while (await Next(pieces, cancellation).ConfigureAwait(false))
                 {
-                    lock (tokens)
+                    if (pieces.Current.Token is { } token)
                     {
-                        tokens.Add(token);
+                        lock (tokens)
+                        {
+                            tokens.Add(token);
+                        }
                     }
+                    yield return pieces.Current;
                 }
-                yield return piece;
+            }
+            finally
+            {
+                await pieces.DisposeAsync();
             }
         }
         finally
@@ -106,12 +126,28 @@ public sealed class KvSession : IAsyncDisposable
         }
     }
 
-    /// <summary>A second conversation with the same past; what is cached of it serves both.</summary>
+    async ValueTask<bool> Next(ConfiguredCancelableAsyncEnumerable<GeneratedPiece>.Enumerator pieces, CancellationToken cancellation)
+    {
+        try
+        {
+            return await pieces.MoveNextAsync();
+        }
+        catch (OperationCanceledException) when (Volatile.Read(ref disposed) != 0 && !cancellation.IsCancellationRequested)
+        {
+            throw new ObjectDisposedException(nameof(KvSession), "The session was disposed while this turn was running.");
+        }
+    }
+
+    /// <summary>
+    /// A second conversation with the same past; what is cached of it serves both. While a turn is running, that past ends
+    /// with the last token that was read.
+    /// </summary>
+    /// <exception cref="ObjectDisposedException">The session was disposed.</exception>
     public KvSession Fork()
     {
-        KvSession fork = engine.OpenSession(options);
-        // A private past can only be shared by a session of the same identity.
-        return new(engine, options.Cache == CacheScope.Session ? id : fork.id, options, Tokens);
+        ObjectDisposedException.ThrowIf(Volatile.Read(ref disposed) != 0, this);
+        // A private past can only be found by its own family.
+        return new(engine, engine.NewSession() with { Family = id.Family }, options, Tokens, family);
     }
 
     /// <summary>Takes the conversation back to its first <paramref name="count"/> tokens.</summary>
@@ -156,32 +192,45 @@ public sealed class KvSession : IAsyncDisposable
     }
 
     /// <summary>Forgets the conversation and what only it had cached. Returns the number of pages.</summary>
+    /// <exception cref="InvalidRequestException">A turn is running.</exception>
     public Task<int> ClearAsync()
     {
         RewindTo(0);
-        return engine.Ask(() => engine.Model.Store.ClearSession(id));
+        return engine.Ask(() => engine.Model.Store.ClearSession(id.Own));
     }
 
-    /// <summary>Ends the session and forgets what only it had cached.</summary>
+    /// <summary>Ends the session, with the turn that may be running, and forgets what only it had cached.</summary>
     public async ValueTask DisposeAsync()
     {
-        if (!disposed)
+        if (Interlocked.Exchange(ref disposed, 1) != 0)
         {
-            disposed = true;
-            try
-            {
-                await engine.Ask(() => engine.Model.Store.ClearSession(id)).ConfigureAwait(false);
-            }
-            catch (ObjectDisposedException)
-            {
-                // The engine is gone, and with it the pages.
-            }
+            return;
         }
+        // The turn ends before the next step, and the errand runs before that step: nothing comes after the clearing.
+        await disposal.CancelAsync().ConfigureAwait(false);
+        bool last = Interlocked.Decrement(ref family.Value) == 0;
+        try
+        {
+            await engine.Ask(() =>
+            {
+                engine.Model.Store.ClearSession(id.Own);
+                if (last && options.Cache == CacheScope.Session)
+                {
+                    engine.Model.Store.ClearScope(engine.ScopeOf(new() { Salt = options.Salt, Cache = options.Cache }, id));
+                }
+                return true;
+            }).ConfigureAwait(false);
+        }
+        catch (Exception error) when (error is ObjectDisposedException or KvCudaException)
+        {
+            // The engine is gone, and with it the pages.
+        }
+        disposal.Dispose();
     }
 
     void Enter()
     {
-        ObjectDisposedException.ThrowIf(disposed, this);
+        ObjectDisposedException.ThrowIf(Volatile.Read(ref disposed) != 0, this);
         if (Interlocked.Exchange(ref busy, 1) != 0)
         {
             throw new InvalidRequestException("A turn of this session is running; a session takes one turn at a time. Fork it for two.");

@@ -77,6 +77,12 @@ internal sealed class Request
     /// <summary>Prompt tokens that were found in the store when the request first ran.</summary>
     public int CachedTokens { get; private set; }
 
+    /// <summary>It ran before, so that its prompt was looked up and counted.</summary>
+    public bool WasScheduled => scheduled != 0;
+
+    /// <summary>All is told: the result, the error, or nothing after a cancellation.</summary>
+    public bool IsOver { get; private set; }
+
     /// <summary>Tokens whose keys and values must be computed before the next token can be chosen.</summary>
     public int Pending => Tokens.Count - (Kv?.Length ?? 0);
 
@@ -175,11 +181,16 @@ internal sealed class Request
             KvBytes = held,
             KvBytesPerToken = perToken,
         }));
+        IsOver = true;
         pieces.Writer.TryComplete();
     }
 
     /// <summary>Ends the request with an error, or quietly after its cancellation.</summary>
-    public void Fail(Exception? error) => pieces.Writer.TryComplete(error);
+    public void Fail(Exception? error)
+    {
+        IsOver = true;
+        pieces.Writer.TryComplete(error);
+    }
 
     void Remember(int token)
     {

@@ -6,13 +6,14 @@ namespace KvCuda.Engine;
 /// <summary>
 /// Chooses what runs in the next step. Requests are admitted in order of arrival when the pages for their tokens are
 /// there. When pages run short the youngest gives its own back and is computed again later; the oldest can therefore
-/// always finish. Decodes come first in a step, prompt chunks fill what is left.
+/// always finish. Decodes come first in a step's rows, prompt chunks fill what is left.
 /// </summary>
 internal sealed class Scheduler(LoadedModel model)
 {
     readonly LinkedList<Request> waiting = new();
     readonly List<Request> running = []; // oldest first
     readonly List<Scheduled> scheduled = [];
+    int rowsUsed;
 
     /// <summary>Rows of one request in a step: its tokens [Start, Start + Count).</summary>
     internal readonly record struct Scheduled(Request Request, int Start, int Count)
@@ -30,16 +31,30 @@ internal sealed class Scheduler(LoadedModel model)
 
     public bool HasWork => running.Count + waiting.Count > 0;
 
-    public void Add(Request request) => waiting.AddLast(request);
+    /// <summary>A request arrives. If it can never fit beside what is pinned now, it is told so at once.</summary>
+    public void Add(Request request)
+    {
+        if (CannotFit(request) is { } never)
+        {
+            request.Fail(never);
+        }
+        else
+        {
+            waiting.AddLast(request);
+        }
+    }
 
-    /// <summary>Fills the batch; empty if nothing can run.</summary>
-    public IReadOnlyList<Scheduled> Next(Batch batch)
+    /// <summary>
+    /// Fills the batch; empty if nothing can run. Its time is linear in the running requests, and in the steady state it
+    /// allocates nothing. The list is valid until the next call.
+    /// </summary>
+    public List<Scheduled> Next(Batch batch)
     {
         batch.Clear();
         scheduled.Clear();
+        rowsUsed = 0;
         DropCancelled();
-        ScheduleRunning(batch, request => request.Pending == 1);
-        ScheduleRunning(batch, request => request.Pending > 1);
+        ScheduleRunning(batch);
         Admit(batch);
         foreach (Scheduled rows in scheduled)
         {
@@ -54,9 +69,16 @@ internal sealed class Scheduler(LoadedModel model)
     /// <summary>The request is finished or failed: its pages go back.</summary>
     public void Remove(Request request)
     {
-        running.Remove(request);
-        waiting.Remove(request);
+        if (!running.Remove(request))
+        {
+            waiting.Remove(request);
+        }
         Release(request);
+        if (request.Scope.Session < 0)
+        {
+            // A scope of this request alone: nobody can ever find what it computed.
+            model.Store.ClearScope(request.Scope);
+        }
     }
 
     /// <summary>Everything ends with this error.</summary>
@@ -97,29 +119,33 @@ internal sealed class Scheduler(LoadedModel model)
         request.Fail(null);
     }
 
-    void ScheduleRunning(Batch batch, Predicate<Request> which)
+    // Pages go by age: whoever is short of them takes them from the youngest. Rows go to decodes first.
+    void ScheduleRunning(Batch batch)
     {
+        int decodes = 0;
+        foreach (Request request in running)
+        {
+            decodes += request.Pending == 1 ? 1 : 0;
+        }
         for (int i = 0; i < running.Count; i++)
         {
             Request request = running[i];
-            int rows = RowsFor(request, batch);
-            if (!which(request) || rows == 0 || IsScheduled(request))
+            bool decode = request.Pending == 1;
+            decodes -= decode ? 1 : 0;
+            int rows = decode ? Math.Min(1, RowsLeft(batch)) : RowsFor(request, batch, keep: decodes);
+            if (rows <= 0)
             {
                 continue;
             }
             while (!model.Store.TryReserve(request.Kv!, rows))
             {
-                Request? victim = YoungestIdleAfter(i);
-                Preempt(victim ?? request);
-                if (victim is null)
+                Request youngest = running[^1];
+                decodes -= youngest != request && youngest.Pending == 1 ? 1 : 0;
+                Preempt(youngest);
+                if (youngest == request)
                 {
-                    break;
+                    return;
                 }
-            }
-            if (request.Kv is null)
-            {
-                i--; // it left the list
-                continue;
             }
             Schedule(request, rows);
         }
@@ -129,24 +155,25 @@ internal sealed class Scheduler(LoadedModel model)
     {
         while (waiting.First is { Value: Request request } && running.Count < batch.MaxSequences)
         {
-            if (running.Count == 0 && model.CannotFit(request.PromptCount, request.LongestLength) is { } never)
+            if (running.Count == 0 && CannotFit(request) is { } never)
             {
                 // Pages pinned since it was accepted: with nobody left to wait for, waiting on would be for ever.
                 Remove(request);
                 request.Fail(never);
                 continue;
             }
-            if (RowsLeft(batch) == 0 || !model.Store.WouldFit(request.Tokens.Count + 1))
+            ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(request.Tokens);
+            if (RowsLeft(batch) == 0 || !model.Store.WouldFit(tokens.Length + 1, tokens, request.Scope))
             {
                 return;
             }
             request.Kv = model.Store.Open(request.LongestLength, request.Session);
-            int cached = model.Store.Match(request.Kv, CollectionsMarshal.AsSpan(request.Tokens), request.Scope);
+            int cached = model.Store.Match(request.Kv, tokens, request.Scope, again: request.WasScheduled);
             foreach (CacheRetention range in request.Retention)
             {
                 model.Store.Retain(request.Kv, range.Start, range.End ?? int.MaxValue, range.ToStore());
             }
-            int rows = RowsFor(request, batch);
+            int rows = RowsFor(request, batch, keep: 0);
             if (!model.Store.TryReserve(request.Kv, rows))
             {
                 Release(request);
@@ -159,51 +186,26 @@ internal sealed class Scheduler(LoadedModel model)
         }
     }
 
-    void Schedule(Request request, int rows) => scheduled.Add(new(request, request.Kv!.Length, rows));
-
-    int RowsFor(Request request, Batch batch) =>
-        Math.Min(Math.Min(request.Pending, model.ChunkTokens), RowsLeft(batch));
-
-    int RowsLeft(Batch batch)
+    void Schedule(Request request, int rows)
     {
-        int used = 0;
-        foreach (Scheduled rows in scheduled)
-        {
-            used += rows.Count;
-        }
-        return scheduled.Count < batch.MaxSequences ? batch.MaxRows - used : 0;
+        scheduled.Add(new(request, request.Kv!.Length, rows));
+        rowsUsed += rows;
     }
 
-    bool IsScheduled(Request request)
-    {
-        foreach (Scheduled rows in scheduled)
-        {
-            if (rows.Request == request)
-            {
-                return true;
-            }
-        }
-        return false;
-    }
+    int RowsFor(Request request, Batch batch, int keep) =>
+        Math.Min(Math.Min(request.Pending, model.ChunkTokens), RowsLeft(batch) - keep);
 
-    Request? YoungestIdleAfter(int index)
-    {
-        for (int i = running.Count - 1; i > index; i--)
-        {
-            if (!IsScheduled(running[i]))
-            {
-                return running[i];
-            }
-        }
-        return null;
-    }
+    int RowsLeft(Batch batch) => scheduled.Count < batch.MaxSequences ? batch.MaxRows - rowsUsed : 0;
 
-    void Preempt(Request victim)
+    KvBudgetException? CannotFit(Request request) => model.CannotFit(
+        CollectionsMarshal.AsSpan(request.Tokens), request.PromptCount, request.LongestLength, request.Scope);
+
+    void Preempt(Request youngest)
     {
         Preemptions++;
-        running.Remove(victim);
-        Release(victim);
-        waiting.AddFirst(victim);
+        running.RemoveAt(running.Count - 1);
+        Release(youngest);
+        waiting.AddFirst(youngest);
     }
 
     void Release(Request request)

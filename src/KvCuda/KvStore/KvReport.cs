@@ -120,7 +120,8 @@ internal sealed record KvReport(
     }
 
     /// <summary>The same as one JSON object.</summary>
-    public string ToJson()
+    /// <param name="more">writes further members</param>
+    public string ToJson(Action<Utf8JsonWriter>? more = null)
     {
         using var stream = new MemoryStream();
         using (var json = new Utf8JsonWriter(stream))
@@ -171,6 +172,7 @@ internal sealed record KvReport(
             json.WriteNumber("lifetime_ms_p95", Lifetime95);
             json.WriteNumber("reuse_gap_ms_p50", ReuseGapMedian);
             json.WriteNumber("reuse_gap_ms_p95", ReuseGap95);
+            more?.Invoke(json);
             json.WriteEndObject();
         }
         return Encoding.UTF8.GetString(stream.ToArray());

@@ -16,7 +16,11 @@ internal sealed partial class KvStore
     /// A boundary is a hit if full classes have every page before it and window classes those of the last W - 1 tokens
     /// before it (and the sinks).
     /// </summary>
-    public int Match(KvSequence s, ReadOnlySpan<int> prompt, in KvScope scope)
+    /// <param name="s">empty and never matched</param>
+    /// <param name="prompt">the tokens to look up</param>
+    /// <param name="scope">who may reuse what it computes, and whose it may reuse</param>
+    /// <param name="again">it was looked up and counted before, and then preempted</param>
+    public int Match(KvSequence s, ReadOnlySpan<int> prompt, in KvScope scope, bool again = false)
     {
         Expect(s);
         if (s.PageCount > 0)
@@ -24,7 +28,7 @@ internal sealed partial class KvStore
             throw new InvalidOperationException("A prefix can be matched for an empty sequence only.");
         }
         int root = tree.GetRoot(scope);
-        int best = Find(root, prompt, PublishLimit(s));
+        int best = Find(root, prompt, PublishLimit(s.Streaming));
         int node = best == 0 ? root : path[best - 1];
         MoveCursor(s, node, tree[node].Generation);
         s.GrowPages(best);
@@ -49,10 +53,10 @@ internal sealed partial class KvStore
         }
         for (int j = 0; j < best; j++)
         {
-            CountHit(s, path[j]);
+            CountHit(s, path[j], again);
             ApplyRetention(s, path[j]);
         }
-        counters.Queried += prompt.Length;
+        counters.Queried += again ? 0 : prompt.Length;
         s.CachedTokens = s.Length;
         return s.Length;
     }
@@ -64,8 +68,8 @@ internal sealed partial class KvStore
         return root == None ? 0 : Find(root, prompt, int.MaxValue) * pageTokens;
     }
 
-    // The longest hit, in pages; path holds its nodes.
-    int Find(int root, ReadOnlySpan<int> prompt, int limit)
+    // The longest hit, in pages; path holds its nodes. On request only pinned pages count.
+    int Find(int root, ReadOnlySpan<int> prompt, int limit, bool pinsOnly = false)
     {
         int most = Math.Min(limit, (prompt.Length - 1) / pageTokens);
         int best = 0, node = root;
@@ -86,7 +90,8 @@ internal sealed partial class KvStore
             for (int c = 0; c < held.Length; c++)
             {
                 KvClass k = Layout.Classes[c];
-                if (tree.UnitOf(tree.UnitId(node, c)).Page == None)
+                ref PrefixTree.Unit unit = ref tree.UnitOf(tree.UnitId(node, c));
+                if (unit.Page == None || (pinsOnly && unit.Pins == 0))
                 {
                     // A hole among the sinks is never made good by later pages.
                     runs[c] = j < PagesOf(k.Sinks) ? int.MinValue / 2 : runs[c] < 0 ? runs[c] : 0;
@@ -109,7 +114,7 @@ internal sealed partial class KvStore
     // Full pages of accepted tokens enter the tree. Where another sequence was first, its page is used from now on.
     void Publish(KvSequence s)
     {
-        int full = Math.Min(s.Length / pageTokens, PublishLimit(s));
+        int full = Math.Min(s.Length / pageTokens, PublishLimit(s.Streaming));
         while (s.Cursor != None)
         {
             if (!tree.IsAlive(s.Cursor, s.CursorGeneration))
@@ -174,7 +179,7 @@ internal sealed partial class KvStore
     }
 
     // Pages whose keys and values are those of full attention, and so anybody's.
-    int PublishLimit(KvSequence s) => s.Streaming is { } t ? t.ExactTokens / pageTokens : int.MaxValue;
+    int PublishLimit(KvStreaming? streaming) => streaming is { } t ? t.ExactTokens / pageTokens : int.MaxValue;
 
     // After a truncation: the deepest node all of whose tokens are still accepted.
     void Retreat(KvSequence s)

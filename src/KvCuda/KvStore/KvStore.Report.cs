@@ -16,14 +16,14 @@ internal sealed partial class KvStore
         counters.ReuseGaps.Quantile(0.5), counters.ReuseGaps.Quantile(0.95),
         [.. Enumerable.Range(0, Layout.Sharing.Layers).Select(Layout.BytesPerTokenOf)]);
 
-    void CountHit(KvSequence s, int node)
+    void CountHit(KvSequence s, int node, bool again)
     {
         ref PrefixTree.Node n = ref tree[node];
         KvHit source = n.Restored ? KvHit.Restored
             : tree.UnitOf(tree.UnitId(node, 0)).Pins > 0 ? KvHit.Pinned
             : s.Session != 0 && n.Publisher == s.Session ? KvHit.Session : KvHit.Shared;
         n.Shared |= n.Publisher != s.Session;
-        counters.Hits[(int)source] += pageTokens;
+        counters.Hits[(int)source] += again ? 0 : pageTokens;
     }
 
     void CountReuse(in PrefixTree.Unit unit)

@@ -27,6 +27,9 @@ internal sealed partial class KvStore
         }
     }
 
+    /// <summary>When the next page expires, in the milliseconds of <see cref="Now"/>; far away if none does.</summary>
+    public long NextExpiry => expiries.Count > 0 ? expiries.FirstKey : long.MaxValue;
+
     /// <summary>
     /// How long the pages of tokens [start, end) of this sequence are kept once nobody uses them, now and when they are
     /// accepted later. Of overlapping ranges the last one set counts, also among sequences that share a page.
@@ -73,7 +76,6 @@ internal sealed partial class KvStore
             node = tree[node].Parent;
         }
         var units = new List<(int, int)>();
-        int[] after = [.. pinned];
         for (; tree[node].Depth > 0; node = tree[node].Parent)
         {
             int j = tree[node].Depth - 1;
@@ -89,13 +91,8 @@ internal sealed partial class KvStore
                 {
                     return null;
                 }
-                after[c] += tree.UnitOf(id).Pins == 0 ? 1 : 0;
                 units.Add((id, tree[node].Generation));
             }
-        }
-        if (!MayPin(after))
-        {
-            return null;
         }
         foreach ((int id, _) in units)
         {
@@ -113,7 +110,13 @@ internal sealed partial class KvStore
                 }
             }
         }
-        return new(pages * pageTokens, [.. units]);
+        var pin = new KvPin(pages * pageTokens, [.. units]);
+        if (PinsLeaveRoom())
+        {
+            return pin;
+        }
+        Unpin(pin);
+        return null;
     }
 
     /// <summary>Ends a pin; its pages are cached like others.</summary>
@@ -159,6 +162,10 @@ internal sealed partial class KvStore
         }
         return cleared;
     }
+
+    /// <summary>Forgets everything cached in one scope.</summary>
+    /// <inheritdoc cref="ClearAll"/>
+    public int ClearScope(in KvScope scope) => tree.FindRoot(scope) is var root && root == None ? 0 : ClearBelow(root);
 
     /// <summary>Forgets what only this session computed and used.</summary>
     /// <inheritdoc cref="ClearAll"/>
@@ -274,54 +281,6 @@ internal sealed partial class KvStore
         return cleared;
     }
 
-    // Whether so many pages of each class can be had; what must go for it goes.
-    bool MakeRoom(int[] pages)
-    {
-        long slabs = 0;
-        for (int c = 0; c < held.Length; c++)
-        {
-            slabs += SlabsFor(c, held[c] + (long)pages[c]);
-        }
-        if (slabs > pool.Slabs)
-        {
-            return false;
-        }
-        while (true)
-        {
-            slabs = 0;
-            for (int c = 0; c < held.Length; c++)
-            {
-                slabs += SlabsFor(c, pool.Used(c) + (long)pages[c]);
-            }
-            if (slabs <= pool.Slabs)
-            {
-                return true;
-            }
-            if (candidates.Count == 0)
-            {
-                CutIdleBranch();
-            }
-            Evict(candidates.First, KvEviction.Capacity);
-        }
-    }
-
-    // A streaming sequence gives pages back that its later ones hang on, so that an idle page of a full class may have
-    // descendants in use. When nothing else is left, they leave the tree (not their sequence).
-    void CutIdleBranch()
-    {
-        for (int node = 0; node < tree.Made; node++)
-        {
-            int page = tree[node].Alive ? tree.UnitOf(tree.UnitId(node, 0)).Page : None;
-            if (page != None && pool.References(page) == 1 && tree.UnitOf(tree.UnitId(node, 0)).Pins == 0)
-            {
-                ClearBelow(node, KvEviction.Capacity);
-                OfferForEviction(node, 0);
-                return;
-            }
-        }
-        throw new InvalidOperationException("Pages were counted as evictable that are not.");
-    }
-
     void Evict(int id, KvEviction cause)
     {
         int node = tree.NodeOf(id), c = tree.ClassOf(id);
@@ -431,26 +390,5 @@ internal sealed partial class KvStore
     {
         (tree[node].Priority, tree[node].TimeToLive) = (retention.Priority, retention.TimeToLive);
         OfferForEviction(node);
-    }
-
-    bool MayPin(int[] after)
-    {
-        long slabs = 0;
-        for (int c = 0; c < held.Length; c++)
-        {
-            slabs += SlabsFor(c, after[c]);
-        }
-        if (slabs > pool.Slabs * PinnedShare)
-        {
-            return false;
-        }
-        foreach (KvSequence s in open)
-        {
-            if (s.MaxTokens > 0 && !Fits(after, s.MaxTokens, s.Streaming))
-            {
-                return false;
-            }
-        }
-        return true;
     }
 }

@@ -96,38 +96,9 @@ internal sealed partial class KvStore
     }
 
     /// <summary>
-    /// Bytes of pages of a sequence of so many tokens at its longest moment: window classes need their window, their sinks
-    /// and <see cref="ChunkTokens"/>.
-    /// </summary>
-    public long BytesFor(int tokens, KvStreaming? streaming = null)
-    {
-        long bytes = 0;
-        for (int c = 0; c < held.Length; c++)
-        {
-            bytes += PagesFor(c, tokens, streaming) * pool.PageBytes(c);
-        }
-        return bytes;
-    }
-
-    /// <summary>Whether a sequence of so many tokens fits when it is alone with what is pinned now.</summary>
-    public bool CanEverFit(int tokens, KvStreaming? streaming = null) => Fits(pinned, tokens, streaming);
-
-    /// <summary>Whether a sequence of so many tokens could start now, in free pages and such as may be evicted.</summary>
-    public bool WouldFit(int tokens, KvStreaming? streaming = null) => Fits(held, tokens, streaming);
-
-    bool Fits(int[] beside, int tokens, KvStreaming? streaming)
-    {
-        long slabs = 0;
-        for (int c = 0; c < held.Length; c++)
-        {
-            slabs += SlabsFor(c, beside[c] + PagesFor(c, tokens, streaming));
-        }
-        return slabs <= pool.Slabs;
-    }
-
-    /// <summary>
-    /// Makes positions [Length, Length + tokens) writable: new pages, and a copy of the last one if it is shared. All or
-    /// nothing: false changes nothing.
+    /// Makes positions [Length, Length + tokens) writable: new pages, and a copy of the last one if it is shared. Where there is
+    /// no room for that copy and nobody but the prefix tree shares the page, the tree gives it up. All or nothing: false
+    /// changes nothing.
     /// </summary>
     public bool TryReserve(KvSequence s, int tokens)
     {
@@ -145,7 +116,7 @@ internal sealed partial class KvStore
                 need[c]++;
             }
         }
-        if (!MakeRoom(need))
+        if (!MakeRoom(need) && !(partial && TakeFromTree(s, first, need)))
         {
             return false;
         }
@@ -355,20 +326,6 @@ internal sealed partial class KvStore
         s.TableVersion++;
     }
 
-    // Pages of class c that a sequence of so many tokens holds at its longest moment.
-    long PagesFor(int c, int tokens, KvStreaming? streaming)
-    {
-        (int window, int sinks) = Keeps(c, streaming);
-        long all = PagesOf(tokens);
-        if (window == 0)
-        {
-            return all;
-        }
-        // W - 1 tokens before the chunk and the chunk itself, wherever they begin within a page.
-        long span = (long)window - 1 + chunkTokens;
-        return Math.Min(all, PagesOf(sinks) + (span + pageTokens - 2) / pageTokens + 1);
-    }
-
     (int Window, int Sinks) Keeps(int c, KvStreaming? streaming)
     {
         KvClass k = Layout.Classes[c];
@@ -377,8 +334,6 @@ internal sealed partial class KvStore
 
     // The row at position length sees positions above length - window.
     int FirstVisiblePage(int length, int window) => Math.Max(0, length - window + 1) / pageTokens;
-
-    long SlabsFor(int c, long pages) => (pages + pool.PagesPerSlab(c) - 1) / pool.PagesPerSlab(c);
 
     int PagesOf(int tokens) => (int)(((long)tokens + pageTokens - 1) / pageTokens);
 

@@ -148,8 +148,23 @@ internal sealed class LoadedModel : IDisposable
     /// <param name="prompt">token ids</param>
     /// <param name="maxTokens">most tokens to generate; 0: only the prompt runs</param>
     /// <exception cref="InvalidRequestException">The prompt is empty, too long, or has an id outside the vocabulary.</exception>
-    /// <exception cref="KvBudgetException">At its longest the sequence can never fit.</exception>
+    /// <exception cref="KvBudgetException">At its longest the sequence cannot even fit into an empty store.</exception>
     public void CheckPrompt(IReadOnlyList<int> prompt, int maxTokens)
+    {
+        CheckTokens(prompt, maxTokens);
+        int longest = LongestLength(prompt.Count, maxTokens);
+        if (!Store.FitsEmpty(longest))
+        {
+            throw TooLong(prompt.Count, longest);
+        }
+    }
+
+    /// <summary>Tokens that a sequence can have in the end.</summary>
+    public int LongestLength(int promptTokens, int maxTokens) => (int)Math.Min((long)promptTokens + maxTokens, MaxContext);
+
+    /// <summary>The same as <see cref="CheckPrompt"/>, but for the budget.</summary>
+    /// <exception cref="InvalidRequestException">The prompt is empty, too long, or has an id outside the vocabulary.</exception>
+    public void CheckTokens(IReadOnlyList<int> prompt, int maxTokens)
     {
         if (prompt.Count == 0)
         {
@@ -168,19 +183,21 @@ internal sealed class LoadedModel : IDisposable
                 throw new InvalidRequestException($"The prompt has the token {token}; the model knows 0 to {Config.Vocabulary - 1}.");
             }
         }
-        if (CannotFit(prompt.Count, (int)Math.Min((long)prompt.Count + maxTokens, MaxContext)) is { } never)
-        {
-            throw never;
-        }
     }
 
-    /// <summary>Why a sequence that grows to <paramref name="longest"/> tokens can never fit beside what is pinned; null: it can.</summary>
-    public KvBudgetException? CannotFit(int promptTokens, int longest)
+    /// <summary>
+    /// Why a sequence that grows to <paramref name="longest"/> tokens can never fit beside what is pinned now (and what it would
+    /// use of that); null: it can. For the store's thread.
+    /// </summary>
+    /// <param name="tokens">what it begins with</param>
+    /// <param name="promptTokens">of these, so many are the prompt</param>
+    /// <param name="longest">tokens it may have in the end</param>
+    /// <param name="scope">whose pages it may use</param>
+    public KvBudgetException? CannotFit(ReadOnlySpan<int> tokens, int promptTokens, int longest, in KvScope scope) =>
+        Store.CanEverFit(longest, tokens, scope) ? null : TooLong(promptTokens, longest);
+
+    KvBudgetException TooLong(int promptTokens, int longest)
     {
-        if (Store.CanEverFit(longest))
-        {
-            return null;
-        }
         long needed = Store.BytesFor(longest);
         return new(
             $"A sequence of {promptTokens} prompt and up to {longest - promptTokens} generated tokens needs {needed:N0} bytes of "

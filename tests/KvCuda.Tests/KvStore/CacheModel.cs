@@ -12,7 +12,7 @@ sealed class CacheModel
 {
     const ulong Poison = 0xDEAD_DEAD_DEAD_DEAD;
     const int Vocabulary = 2;
-    public const int Codes = 24;
+    public const int Codes = 26;
 
     static readonly KvScope[] Scopes = [new("", "f32"), new("tenant", "f32"), new("", "f32", Session: 7)];
 
@@ -25,13 +25,14 @@ sealed class CacheModel
     readonly List<Run> runs = [];
     readonly List<KvPin> pins = [];
     readonly Dictionary<string, Entry> entries = [];
-    int step;
+    int step, code;
 
     sealed class Run(KvSequence sequence, KvScope? scope)
     {
         public readonly KvSequence Sequence = sequence;
         public readonly KvScope? Scope = scope;
         public List<int> Tokens = [];
+        public int Promised;         // it was announced to become so long, and that could be; 0: nothing
     }
 
     // What the model remembers of a page in the tree.
@@ -40,7 +41,7 @@ sealed class CacheModel
         public CachedPage Page;
         public bool Active;
         public int LastStep;         // the last step after which, or in which, it was in use
-        public long LastUse;
+        public long LastUse, Born;
     }
 
     public CacheModel(KvLayout layout, int slabs, long slabBytes, bool streams)
@@ -57,6 +58,12 @@ sealed class CacheModel
     public long Evictions => store.Counters.Evicted[0];
     public long Moves => store.Moves;
 
+    /// <summary>Times that something fitted because of what it shares.</summary>
+    public long Gains { get; private set; }
+
+    /// <summary>Times that a page was taken out of the tree because its copy had no room.</summary>
+    public long Takes { get; private set; }
+
     public string? Play(IReadOnlyList<Operation> program)
     {
         for (step = 0; step < program.Count; step++)
@@ -64,6 +71,7 @@ sealed class CacheModel
             try
             {
                 Do(program[step]);
+                CheckCounters();
             }
             catch (Exception e) when (e is not OutOfMemoryException)
             {
@@ -76,6 +84,7 @@ sealed class CacheModel
     void Do(Operation o)
     {
         Run? run = runs.Count == 0 ? null : runs[o.A % runs.Count];
+        code = run is null ? 0 : o.Code;
         if (run is null || o.Code < 4)
         {
             if (runs.Count < 5)
@@ -90,13 +99,14 @@ sealed class CacheModel
             case 4:
                 if (runs.Count < 5)
                 {
-                    runs.Add(new Run(store.Fork(run.Sequence), run.Scope) { Tokens = [.. run.Tokens] });
+                    runs.Add(new Run(store.Fork(run.Sequence), run.Scope) { Tokens = [.. run.Tokens], Promised = run.Promised });
                 }
                 Check(_ => "forking", null);
                 break;
             case 5:
                 store.Truncate(run.Sequence, o.B % (run.Tokens.Count + 1));
                 run.Tokens.RemoveRange(run.Sequence.Length, run.Tokens.Count - run.Sequence.Length);
+                run.Promised = 0; // what it would write again may be pinned
                 Check(_ => "truncating", null);
                 break;
             case 6 or 7:
@@ -128,6 +138,12 @@ sealed class CacheModel
             case 12:
                 Clear(o, run);
                 break;
+            case 13:
+                KeepPromise(run, o);
+                break;
+            case 14:
+                AskFirst(o);
+                break;
             default:
                 Advance(run, 1 + o.B % 4, o);
                 break;
@@ -138,20 +154,111 @@ sealed class CacheModel
     {
         KvScope? scope = o.A % 8 == 7 ? null : Scopes[Math.Max(0, o.A % 8 - 4) % Scopes.Length];
         KvStreaming? streaming = streams && o.B % 3 == 0 ? new KvStreaming(o.B % 2, 3) : null;
-        KvSequence s = store.Open(session: o.A % 3, streaming: streaming);
-        var run = new Run(s, scope);
+        int[] prompt = PromptOf(o);
+        int announced = prompt.Length + o.B % 9;
+        bool possible = scope is { } there ? store.CanEverFit(announced, prompt, there, streaming) : store.FitsEmpty(announced, streaming) && pins.Count == 0;
+        KvSequence s = store.Open(possible ? announced : 0, session: o.A % 3, streaming: streaming);
+        var run = new Run(s, scope) { Promised = possible ? announced : 0 };
         runs.Add(run);
         if (scope is { } within)
         {
-            // A prompt that others may have had: bits of a number.
-            int[] prompt = [.. Enumerable.Range(0, 1 + o.B % 13).Select(i => (o.B >> (i % 4)) & 1)];
-            int limit = streaming is { } t ? (t.Sinks + t.Window) / layout.PageTokens : int.MaxValue;
-            int expected = LongestHit(within, prompt, limit);
-            int found = store.Match(s, prompt, within);
-            Require(found == expected, $"Match found {found} tokens, {expected} are cached");
-            Require(s.Tokens.SequenceEqual(prompt.AsSpan(0, found)), "Match attached other tokens");
-            run.Tokens = [.. prompt[..found]];
+            Match(run, prompt, within, o);
         }
+    }
+
+    // A prompt that others may have had: bits of a number.
+    static int[] PromptOf(Operation o) => [.. Enumerable.Range(0, 1 + o.B % 13).Select(i => (o.B >> (i % 4)) & 1)];
+
+    void Match(Run run, int[] prompt, KvScope within, Operation o)
+    {
+        KvSequence s = run.Sequence;
+        int P = layout.PageTokens;
+        int limit = s.Streaming is { } t ? (t.Sinks + t.Window) / P : int.MaxValue;
+        int expected = LongestHit(within, prompt, limit);
+        bool again = o.A % 5 == 4;
+        for (int j = 0; j < expected / P; j++)
+        {
+            // Which of the page's classes lies in the tree's first place says where it came from.
+            Entry?[] classes = [.. Enumerable.Range(0, perSlab.Length).Select(c => entries.GetValueOrDefault(Key(within, prompt.AsSpan(0, (j + 1) * P), c)))];
+            long? publisher = classes.FirstOrDefault(e => e is not null)?.Page.Publisher;
+            KvHit source = classes[0]?.Page.Pins > 0 ? KvHit.Pinned
+                : s.Session != 0 && publisher == s.Session ? KvHit.Session : KvHit.Shared;
+            hits[(int)source] += again ? 0 : P;
+            unsure |= publisher is null; // all its pages are behind the window: nobody tells whose it was
+            for (int c = 0; c < perSlab.Length; c++)
+            {
+                if (IsAttached(c, j, expected, s.Streaming) && entries[Key(within, prompt.AsSpan(0, (j + 1) * P), c)] is { Active: false } idle)
+                {
+                    gaps.Add(store.Now - idle.LastUse);
+                }
+            }
+        }
+        queried += again ? 0 : prompt.Length;
+        int found = store.Match(s, prompt, within, again);
+        Require(found == expected, $"Match found {found} tokens, {expected} are cached");
+        Require(s.Tokens.SequenceEqual(prompt.AsSpan(0, found)), "Match attached other tokens");
+        run.Tokens = [.. prompt[..found]];
+    }
+
+    // What the store said of room before the work began is what the work meets.
+    void AskFirst(Operation o)
+    {
+        if (runs.Count >= 5)
+        {
+            Check(_ => "asking", null);
+            return;
+        }
+        KvScope scope = Scopes[o.A % Scopes.Length];
+        KvStreaming? streaming = streams && o.B % 3 == 0 ? new KvStreaming(o.B % 2, 3) : null;
+        int[] prompt = PromptOf(o);
+        int tokens = prompt.Length + o.A / 4 % 8;
+        bool alone = o.A % 2 == 0;
+        if (alone)
+        {
+            runs.ForEach(r => store.Close(r.Sequence));
+            runs.Clear();
+            Check(_ => "closing", null);
+        }
+        bool fits = alone ? store.CanEverFit(tokens, prompt, scope, streaming) : store.WouldFit(tokens, prompt, scope, streaming);
+        Require(!alone || !fits || store.WouldFit(tokens, prompt, scope, streaming), "what can ever fit does not fit alone");
+        bool fitsUnshared = alone ? store.CanEverFit(tokens, [], scope, streaming) : store.WouldFit(tokens, [], scope, streaming);
+        Require(fits || !fitsUnshared, "sharing makes it longer");
+        var run = new Run(store.Open(streaming: streaming), scope);
+        runs.Add(run);
+        Match(run, prompt, scope, o);
+        Check(_ => "opening", null);
+        bool grew = Grow(run, tokens, prompt);
+        Require(grew || !fits, $"{tokens} tokens would fit, but did not");
+        Gains += fits && !fitsUnshared ? 1 : 0;
+    }
+
+    // An announced length is reached, however much was pinned meanwhile, when the others are gone.
+    void KeepPromise(Run run, Operation o)
+    {
+        foreach (Run other in runs.Where(r => r != run).ToArray())
+        {
+            store.Close(other.Sequence);
+            runs.Remove(other);
+        }
+        Check(_ => "closing", null);
+        Require(Grow(run, run.Promised, []) || run.Promised == 0, $"{run.Promised} tokens were announced, but did not fit");
+        store.Close(run.Sequence);
+        runs.Remove(run);
+        Check(_ => "closing", null);
+    }
+
+    bool Grow(Run run, int tokens, int[] prompt)
+    {
+        while (run.Tokens.Count < tokens)
+        {
+            int length = run.Tokens.Count;
+            Advance(run, Math.Min(store.ChunkTokens, tokens - length), new(13, A: 1, B: 0), prompt);
+            if (run.Tokens.Count == length)
+            {
+                return false;
+            }
+        }
+        return true;
     }
 
     // Straight from the definition: the longest boundary, below the prompt's last token, all of whose needed pages are there.
@@ -169,12 +276,13 @@ sealed class CacheModel
         return 0;
     }
 
-    void Advance(Run run, int tokens, Operation o)
+    void Advance(Run run, int tokens, Operation o, int[]? given = null)
     {
         int P = layout.PageTokens, length = run.Tokens.Count;
         int end = (length + tokens + P - 1) / P, first = length / P;
         var tables = runs.ToDictionary(r => r, Tables);
-        int[] need = new int[perSlab.Length];
+        int[] need = new int[perSlab.Length], owned = new int[perSlab.Length];
+        string? taken = null;
         for (int c = 0; c < perSlab.Length; c++)
         {
             int[] table = tables[run][c];
@@ -183,24 +291,38 @@ sealed class CacheModel
                 || runs.Any(r => r != run && tables[r][c].Contains(table[first]))))
             {
                 need[c]++;
+                if (entries.Values.FirstOrDefault(e => e.Page.Granule == table[first]) is { Page.Pins: 0 } own
+                    && !runs.Any(r => r != run && tables[r][c].Contains(table[first])))
+                {
+                    owned[c] = 1;
+                    taken = Key(own.Page)[..^2];
+                }
             }
         }
-        long heldSlabs = 0, usedSlabs = 0;
+        long heldSlabs = 0, usedSlabs = 0, barest = 0;
         for (int c = 0; c < perSlab.Length; c++)
         {
             var active = new HashSet<int>(tables.Values.SelectMany(t => t[c]).Where(g => g >= 0));
             int held = active.Count + entries.Values.Count(e => e.Page.Class == c && e.Page.Pins > 0 && !active.Contains(e.Page.Granule));
             int used = active.Count + entries.Values.Count(e => e.Page.Class == c && !active.Contains(e.Page.Granule));
             heldSlabs += (held + need[c] + perSlab[c] - 1) / perSlab[c];
+            barest += (held + need[c] - owned[c] + perSlab[c] - 1) / perSlab[c];
             usedSlabs += (used + need[c] + perSlab[c] - 1) / perSlab[c];
         }
+        // Where a copy of the page it writes into has no room, the tree gives up the page itself and what hangs on it.
+        bool takes = heldSlabs > slabs && barest <= slabs && taken is not null;
+        long moves = store.Moves, copied = store.Counters.Copied;
         bool got = store.TryReserve(run.Sequence, tokens);
-        Require(got == heldSlabs <= slabs, $"TryReserve({tokens}) said {got}; {heldSlabs} of {slabs} slabs are needed");
+        Require(got == (heldSlabs <= slabs || takes), $"TryReserve({tokens}) said {got}; {heldSlabs} of {slabs} slabs are needed");
         foreach (PageCopy copy in store.TakeCopies())
         {
             device[copy.Destination] = [.. Cells(copy.Source)];
+            copied++;
         }
-        Check(v => usedSlabs > slabs && got ? WhyEvicted(v) : $"reserving {need[0]} pages", null);
+        Takes += takes ? 1 : 0;
+        Require(store.Counters.Copied - copied == moves - store.Moves, "copies are miscounted");
+        Check(v => takes && Key(v.Page).StartsWith(taken!, StringComparison.Ordinal) ? null
+            : usedSlabs > slabs && got ? WhyEvicted(v) : $"reserving {need[0]} pages", null);
         if (!got)
         {
             return;
@@ -210,7 +332,8 @@ sealed class CacheModel
         {
             if (position - length < accepted)
             {
-                run.Tokens.Add(o.A / 4 % 4 == 0 ? (o.B >> (position - length)) & 1 : position / 3 % Vocabulary);
+                run.Tokens.Add(position < given?.Length ? given[position]
+                    : o.A / 4 % 4 == 0 ? (o.B >> (position - length)) & 1 : position / 3 % Vocabulary);
             }
             for (int c = 0; c < perSlab.Length; c++)
             {
@@ -299,6 +422,37 @@ sealed class CacheModel
     Dictionary<string, Entry> before = [];
     int publishedFrom;
 
+    // What the store counts, counted by the model.
+    long queried, published;
+    bool unsure;
+    readonly long[] hits = new long[4], evicted = new long[3];
+    readonly List<long> lifetimes = [], gaps = [];
+
+    void CheckCounters()
+    {
+        KvCounters counters = store.Counters;
+        Require(counters.Queried == queried, $"{counters.Queried} tokens were queried, not {queried}");
+        Require(unsure ? counters.Hits.Sum() == hits.Sum() : counters.Hits.AsSpan().SequenceEqual(hits), $"hits by source are {string.Join(' ', counters.Hits)}, not {string.Join(' ', hits)}");
+        Require(counters.Published == published, $"{counters.Published} pages were published, not {published}");
+        int cause = code switch { 11 => 1, 12 => 2, _ => 0 };
+        evicted[cause] += lifetimes.Count - evicted.Sum();
+        Require(counters.Evicted.AsSpan().SequenceEqual(evicted), $"evictions by cause are {string.Join(' ', counters.Evicted)}, not {string.Join(' ', evicted)}");
+        KvReport report = store.Report();
+        Within(report.LifetimeMedian, lifetimes, 0.5, "lifetime");
+        Within(report.Lifetime95, lifetimes, 0.95, "lifetime");
+        Within(report.ReuseGapMedian, gaps, 0.5, "gap");
+        Within(report.ReuseGap95, gaps, 0.95, "gap");
+        Require(report.Usage.Fragmentation is >= 0 and <= 1 && report.Sequences == runs.Count, "the report is off");
+    }
+
+    // A reported quantile is the upper end of the power of two that the true one lies in.
+    static void Within(long reported, List<long> durations, double share, string what)
+    {
+        long[] sorted = [.. durations.Order()];
+        long true_ = sorted.Length == 0 ? 0 : sorted[Math.Max(0, (int)Math.Ceiling(share * sorted.Length) - 1)];
+        Require(true_ == 0 ? reported == 0 : true_ < reported && true_ >= reported / 2, $"{what} of {share} is reported as {reported}, it is {true_}");
+    }
+
     // Compares the tree with what the model knew before this operation. `why` returns null if a page rightly vanished.
     void Check(Func<Entry, string?> why, Run? publisher)
     {
@@ -320,12 +474,14 @@ sealed class CacheModel
                 && !(publisher.Sequence.Streaming is { } t && page.Prefix.Length > t.ExactTokens)
                 && publisher.Tokens.ToArray().AsSpan().StartsWith(page.Prefix);
             bool used = active || !known || old!.Active || met;
+            published += known ? 0 : 1;
             entries.Add(key, new()
             {
                 Page = page,
                 Active = active,
                 LastStep = used ? step : old!.LastStep,
                 LastUse = used ? store.Now : old!.LastUse,
+                Born = known ? old!.Born : store.Now,
             });
             ulong[] cells = Cells(page.Granule);
             int P = layout.PageTokens;
@@ -336,6 +492,10 @@ sealed class CacheModel
         }
         foreach ((string key, Entry entry) in before)
         {
+            if (!entries.ContainsKey(key))
+            {
+                lifetimes.Add(store.Now - entry.Born);
+            }
             if (!entries.ContainsKey(key) && why(entry) is { } wrong
                 // The pages of one node go together with its full page.
                 && !(before.TryGetValue(Key(entry.Page with { Class = 0 }), out Entry? full) && layout.Classes[0].IsFull
@@ -376,6 +536,13 @@ sealed class CacheModel
             Require(usage.Cached == entries.Values.Count(e => e.Page.Class == c && !e.Active && e.Page.Pins == 0), "cached pages are miscounted");
             Require(usage.Pinned == entries.Values.Count(e => e.Page.Class == c && !e.Active && e.Page.Pins > 0), "pinned pages are miscounted");
         }
+    }
+
+    bool IsAttached(int c, int page, int length, KvStreaming? streaming)
+    {
+        KvClass k = layout.Classes[c];
+        (int window, int sinks) = k.IsFull && streaming is { } t ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
+        return window == 0 || page * layout.PageTokens < sinks || (page + 1) * layout.PageTokens > length - window + 1;
     }
 
     bool IsNeeded(KvClass k, int page, int length) =>

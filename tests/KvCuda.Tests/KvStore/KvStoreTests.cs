@@ -40,11 +40,11 @@ public sealed class KvStoreTests
         Assert.Equal(0, store.BytesHeld(s));
         Assert.True(store.TryReserve(s, 6));
         Assert.Equal(96, store.BytesHeld(s));
-        Assert.True(store.CanEverFit(6));
-        Assert.False(store.CanEverFit(7));
-        Assert.False(store.WouldFit(1));
+        Assert.True(store.CanEverFit(6, [], new("")));
+        Assert.False(store.CanEverFit(7, [], new("")));
+        Assert.False(store.WouldFit(1, [], new("")));
         store.Close(s);
-        Assert.True(store.WouldFit(6));
+        Assert.True(store.WouldFit(6, [], new("")));
         Assert.Equal(96, store.Usage.FreeBytes);
     }
 

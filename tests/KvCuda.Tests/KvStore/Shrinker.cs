@@ -11,6 +11,15 @@ readonly record struct Operation(int Code, int A, int B)
 /// <summary>Random programs, and the shortest one that still fails.</summary>
 static class Shrinker
 {
+    /// <summary>
+    /// Set KVCUDA_LONG_TESTS=1 for searches of minutes instead of seconds; they go through other seeds with
+    /// KVCUDA_FIRST_SEED.
+    /// </summary>
+    public static bool IsThorough => Environment.GetEnvironmentVariable("KVCUDA_LONG_TESTS") == "1";
+
+    /// <summary>The first of the seeds to go through.</summary>
+    public static int FirstSeed => int.TryParse(Environment.GetEnvironmentVariable("KVCUDA_FIRST_SEED"), out int seed) ? seed : 0;
+
     public static List<Operation> Program(Random random, int length, int codes) =>
         [.. Enumerable.Range(0, length).Select(_ => new Operation(random.Next(codes), random.Next(64), random.Next(64)))];
 

@@ -20,9 +20,8 @@ public sealed class StoreModelTests
     [Fact]
     public void The_store_agrees_with_the_model_under_random_programs()
     {
-        bool thorough = Environment.GetEnvironmentVariable("KVCUDA_LONG_TESTS") == "1";
-        int programs = thorough ? 40_000 : 900;
-        for (int seed = 0; seed < programs; seed++)
+        int programs = Shrinker.IsThorough ? 40_000 : 900;
+        for (int seed = Shrinker.FirstSeed; seed < Shrinker.FirstSeed + programs; seed++)
         {
             var random = new Random(seed);
             (string map, int window, int sinks) = Kinds[random.Next(Kinds.Length)];
