@@ -15,6 +15,7 @@ help() {
 ./build.sh bundle          the same as an archive for a machine without the .NET SDK and the internet
 ./build.sh budgets         what every kernel may cost and what it costs: registers, spills, shared memory
 ./build.sh bench [ARGS]    microbenchmarks (BenchmarkDotNet): `./build.sh bench --list flat`
+./build.sh bench peer [ARGS]   the CPU backend beside llama.cpp's, same weights, one run: `./build.sh bench peer --help`
 TXT
 }
 
@@ -65,6 +66,12 @@ pack)
     exec bash tests/pack.sh
     ;;
 bench)
+    if [ "${1:-}" = peer ]; then
+        shift
+        bash bench/fetch-peer.sh
+        build bench/KvCuda.PeerBench
+        exec dotnet bench/KvCuda.PeerBench/bin/Release/net10.0/KvCuda.PeerBench.dll "$@"
+    fi
     build bench/KvCuda.Bench
     exec dotnet bench/KvCuda.Bench/bin/Release/net10.0/KvCuda.Bench.dll "$@"
     ;;

@@ -1,0 +1,109 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using KvCuda.KvStore;
+using KvCuda.Model;
+using KvCuda.Tensors;
+using KvCuda.Weights;
+
+namespace KvCuda.PeerBench;
+
+/// <summary>A model in both worlds: a Hugging Face folder and, where llama.cpp can run it, the same numbers as GGUF.</summary>
+/// <param name="Name">1.1B, or the folder's name</param>
+/// <param name="Folder">config.json and safetensors</param>
+/// <param name="Config">read</param>
+/// <param name="Type">how its matrices are stored</param>
+/// <param name="Gguf">the file in that type, and as q8_0; null where <paramref name="NoPeer"/> says why</param>
+/// <param name="NoPeer">why llama.cpp cannot run it</param>
+internal sealed record BenchModel(
+    string Name, string Folder, ModelConfig Config, DType Type, (string Stored, string Quantised)? Gguf, string? NoPeer)
+{
+    static readonly (string Name, int Dim, int Mlp, int Layers, int Heads, int KvHeads, int Vocabulary)[] Shapes =
+    [
+        ("tiny", 256, 512, 4, 4, 2, 2048),
+        ("110M", 768, 2048, 12, 12, 12, 32000),
+        ("1.1B", 2048, 5632, 22, 32, 4, 32000),
+    ];
+
+    public static IEnumerable<string> Names => Shapes.Select(shape => shape.Name);
+
+    /// <summary>A known shape with random bf16 weights, made in the cache unless it is there.</summary>
+    public static BenchModel Random(string name, string cache, Action<string> say)
+    {
+        var shape = Shapes.First(shape => shape.Name == name);
+        string folder = Path.Combine(cache, name);
+        if (!File.Exists(Path.Combine(folder, "model.safetensors")))
+        {
+            say($"{name}: making random weights in {folder}, once");
+            Directory.CreateDirectory(folder);
+            File.WriteAllText(Path.Combine(folder, "config.json"), string.Create(CultureInfo.InvariantCulture, $$"""
+                {
+                  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+                  "hidden_size": {{shape.Dim}}, "intermediate_size": {{shape.Mlp}}, "num_hidden_layers": {{shape.Layers}},
+                  "num_attention_heads": {{shape.Heads}}, "num_key_value_heads": {{shape.KvHeads}}, "vocab_size": {{shape.Vocabulary}},
+                  "max_position_embeddings": 40960, "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
+                  "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "bfloat16"
+                }
+                """));
+            RandomModel.Write(folder, ModelConfig.Load(folder), _ => true, DType.BF16, seed: 1);
+        }
+        return Convert(name, folder, folder, say);
+    }
+
+    /// <summary>An existing Hugging Face folder.</summary>
+    public static BenchModel Existing(string folder, string cache, Action<string> say)
+    {
+        string full = Path.GetFullPath(folder);
+        string name = Path.GetFileName(full.TrimEnd('/'));
+        // Another file under the same path is another model.
+        string key = string.Join('|', Directory.EnumerateFiles(full).Order(StringComparer.Ordinal)
+            .Select(file => $"{file}:{new FileInfo(file).Length}:{File.GetLastWriteTimeUtc(file).Ticks}"));
+        string hash = System.Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)))[..12];
+        return Convert(name, full, Path.Combine(cache, $"{name}-{hash}"), say);
+    }
+
+    static BenchModel Convert(string name, string folder, string target, Action<string> say)
+    {
+        ModelConfig config = ModelConfig.Load(folder);
+        LayerSharing sharing = LoadedModel.SharingOf(config, null);
+        using ModelWeights weights = ModelWeights.Load(folder, config, sharing.Owns);
+        bool shares = Enumerable.Range(0, config.Layers).Any(layer => sharing.Target(layer) != layer);
+        if (GgufWriter.Refusal(config, shares) is { } why)
+        {
+            return new(name, folder, config, weights.Type, null, why);
+        }
+        Directory.CreateDirectory(target);
+        string stored = Path.Combine(target, $"model-{weights.Type.Name()}.gguf"), quantised = Path.Combine(target, "model-q8_0.gguf");
+        foreach ((string path, bool quantise) in new[] { (stored, false), (quantised, true) })
+        {
+            if (!File.Exists(path))
+            {
+                say($"{name}: writing {path}, once");
+                GgufWriter.Write(path, config, weights, quantise);
+            }
+        }
+        return new(name, folder, config, weights.Type, (stored, quantised), null);
+    }
+
+    /// <summary>Numbers in the matrices that every token passes through: the layers', and the head's.</summary>
+    public (double Layers, double Head) Parameters
+    {
+        get
+        {
+            double qo = 2.0 * Config.HiddenSize * Config.QuerySize, kv = 2.0 * Config.HiddenSize * Config.KvSize;
+            double mlp = (Config.GatedMlp ? 3.0 : 2.0) * Config.HiddenSize * Config.MlpSize;
+            return (Config.Layers * (qo + kv + mlp), (double)Config.Vocabulary * Config.HiddenSize);
+        }
+    }
+
+    /// <summary>Bytes of weights that a decode step reads: all but the embedding.</summary>
+    public double StepBytes(double bytesPerNumber) => (Parameters.Layers + Parameters.Head) * bytesPerNumber;
+
+    /// <summary>Arithmetic of a prompt: the layers' products, the head's of one row, and causal attention.</summary>
+    public double PromptFlops(int tokens) => 2 * Parameters.Layers * tokens + 2 * Parameters.Head
+        + 2.0 * Config.Layers * Config.QuerySize * tokens * (double)tokens;
+
+    /// <summary>Bytes of all weights.</summary>
+    public double WeightBytes(double bytesPerNumber) =>
+        (Parameters.Layers + Parameters.Head * (Config.TiedHead ? 1 : 2)) * bytesPerNumber;
+}

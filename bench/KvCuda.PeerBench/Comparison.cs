@@ -1,0 +1,244 @@
+using KvCuda.Tensors;
+
+namespace KvCuda.PeerBench;
+
+/// <summary>How much is measured.</summary>
+internal sealed record Plan(
+    int Rounds, int Prompt, int Steps, int LongContext, int BatchSequences, int BatchPrompt, IReadOnlyList<int> SharingContexts,
+    IReadOnlySet<string> Parts)
+{
+    public static readonly string[] AllParts = ["generate", "long", "batch", "load", "sharing"];
+
+    public bool Has(string part) => Parts.Contains(part);
+}
+
+/// <summary>
+/// One model through one plan. Every contender is a process of its own that keeps its model; they take turns, in another order every
+/// round, and never run at the same time.
+/// </summary>
+internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder, int threads, Action<string> say)
+{
+    public const string Fast = "KvCuda", Consistent = "KvCuda consistent", Peer = "llama.cpp", PeerQuantised = "llama.cpp q8_0";
+    public const string Prefill = "prefill", Decode = "decode", Long = "decode long", Batch = "decode batch", First = "first token",
+        Peak = "peak memory", Read1 = "read 1", ReadAll = "read all", Flops1 = "flops 1", FlopsAll = "flops all";
+
+    public Samples Samples { get; } = new();
+
+    public BenchModel Model => model;
+
+    public Plan Plan => plan;
+
+    /// <summary>The contenders' own descriptions.</summary>
+    public Dictionary<string, string> Descriptions { get; } = [];
+
+    /// <summary>Largest difference between the engines' logits after a short prompt, the spread of ours, and whether the likeliest token is the same.</summary>
+    public (double Difference, double Deviation, bool SameToken)? Agreement { get; private set; }
+
+    /// <summary>Bytes allocated per decode step: of the step itself, and with the stream to the caller.</summary>
+    public (double Step, double Streamed)? Allocated { get; private set; }
+
+    /// <summary>Per map: bytes per token.</summary>
+    public List<(string Map, double BytesPerToken)> SharingMaps { get; } = [];
+
+    /// <summary>Share of the processor time, while a contender was measured, that others took or the host stole; per measurement.</summary>
+    public List<double> Foreign { get; } = [];
+
+    int Context => Math.Min(model.Config.MaxPositions, Math.Max(plan.LongContext, 1024) + 256);
+
+    public int LongTokens => Math.Min(plan.LongContext, model.Config.MaxPositions - 256);
+
+    IReadOnlyList<(string Name, ChildSetup Setup)> Contenders()
+    {
+        var list = new List<(string, ChildSetup)>
+        {
+            (Fast, new(model.Folder, null, threads, Context)),
+            (Consistent, new(model.Folder, null, threads, Context, "consistent")),
+        };
+        if (peerFolder is not null && model.Gguf is var (stored, quantised))
+        {
+            list.Add((Peer, new(stored, peerFolder, threads, 1024)));
+            list.Add((PeerQuantised, new(quantised, peerFolder, threads, 1024)));
+        }
+        return list;
+    }
+
+    public void Run()
+    {
+        IReadOnlyList<(string Name, ChildSetup Setup)> contenders = Contenders();
+        if (plan.Has("generate") || plan.Has("long") || plan.Has("batch"))
+        {
+            Dictionary<string, ChildProcess> children = contenders.ToDictionary(c => c.Name, c => new ChildProcess(c.Setup));
+            try
+            {
+                WarmUp(contenders, children);
+                for (int round = 0; round < plan.Rounds; round++)
+                {
+                    say($"{model.Name}: round {round + 1} of {plan.Rounds}");
+                    Yardstick();
+                    for (int i = 0; i < contenders.Count; i++)
+                    {
+                        string name = contenders[(i + round) % contenders.Count].Name;
+                        Round(name, children[name], round);
+                    }
+                }
+                if (children[Fast].Ask(new("allocations")).Numbers is [double step, double streamed])
+                {
+                    Allocated = (step, streamed);
+                }
+            }
+            finally
+            {
+                foreach (ChildProcess child in children.Values)
+                {
+                    child.Dispose();
+                }
+            }
+        }
+        if (plan.Has("load"))
+        {
+            Loads(contenders.Where(c => c.Name != Consistent));
+        }
+        if (plan.Has("sharing") && model.NoPeer is null && model.Config.Layers >= 4)
+        {
+            Sharing();
+        }
+    }
+
+    void WarmUp(IReadOnlyList<(string Name, ChildSetup Setup)> contenders, Dictionary<string, ChildProcess> children)
+    {
+        int[] prompt = Prompts.Random(0, Math.Min(plan.Prompt, model.Config.MaxPositions / 2), model.Config.Vocabulary);
+        var logits = new Dictionary<string, double[]>();
+        foreach ((string name, _) in contenders)
+        {
+            say($"{model.Name}: warming up {name}");
+            ChildProcess child = children[name];
+            Descriptions[name] = child.Ask(new("describe")).Text!;
+            logits[name] = child.Ask(new("logits", Prompt: prompt[..16])).Numbers;
+            // Twice: .NET compiles a method anew once it is known to be hot.
+            for (int i = 0; i < (name is Fast or Consistent ? 2 : 1); i++)
+            {
+                child.Ask(new("generate", A: 40, Prompt: prompt));
+            }
+            if (plan.Has("long") && name != Consistent)
+            {
+                child.Ask(new("at", A: LongTokens, B: 8));
+            }
+        }
+        if (logits.TryGetValue(Peer, out double[]? theirs))
+        {
+            double[] ours = logits[Fast];
+            double mean = ours.Average();
+            Agreement = (ours.Zip(theirs, (a, b) => Math.Abs(a - b)).Max(), Math.Sqrt(ours.Average(a => (a - mean) * (a - mean))),
+                Array.IndexOf(ours, ours.Max()) == Array.IndexOf(theirs, theirs.Max()));
+        }
+    }
+
+    void Round(string name, ChildProcess child, int round)
+    {
+        if (plan.Has("generate"))
+        {
+            int[] prompt = Prompts.Random(round + 1, Math.Min(plan.Prompt, model.Config.MaxPositions / 2), model.Config.Vocabulary);
+            double[] seconds = Measure(child, new("generate", A: plan.Steps, Prompt: prompt));
+            Samples.Add(Prefill, name, prompt.Length / seconds[0]);
+            Samples.Add(Decode, name, plan.Steps / seconds[1]);
+        }
+        if (name == Consistent)
+        {
+            return; // its decode steps are those of the other class
+        }
+        if (plan.Has("long"))
+        {
+            Samples.Add(Long, name, plan.Steps / Measure(child, new("at", A: LongTokens, B: plan.Steps))[0]);
+        }
+        if (plan.Has("batch"))
+        {
+            int steps = Math.Min(plan.Steps, 128);
+            double seconds = Measure(child, new("together", A: plan.BatchSequences, B: plan.BatchPrompt, C: steps))[0];
+            Samples.Add(Batch, name, plan.BatchSequences * steps / seconds);
+        }
+    }
+
+    // Asks, and notes how much of the machine others had meanwhile.
+    double[] Measure(ChildProcess child, Request request)
+    {
+        Thread.Sleep(20); // whoever ran before has stopped spinning
+        (long busy, long stolen) = Machine.Times();
+        long own = Machine.TimesOf(child.Id);
+        long start = System.Diagnostics.Stopwatch.GetTimestamp();
+        double[] numbers = child.Ask(request).Numbers;
+        double seconds = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds;
+        (long busyAfter, long stolenAfter) = Machine.Times();
+        double foreign = busyAfter - busy - (Machine.TimesOf(child.Id) - own) + (stolenAfter - stolen);
+        Foreign.Add(Math.Max(0, foreign - 2) / Machine.TicksPerSecond / seconds / Environment.ProcessorCount);
+        return numbers;
+    }
+
+    // What memory of the size that a decode step reads, and arithmetic, give at best.
+    void Yardstick()
+    {
+        long bytes = (long)Math.Min(model.StepBytes(model.Type.Bytes()), 2e9);
+        Samples.Add(Read1, "", Yardsticks.ReadBytesPerSecond(bytes, 1));
+        Samples.Add(ReadAll, "", Yardsticks.ReadBytesPerSecond(bytes, threads));
+        Samples.Add(Flops1, "", Yardsticks.FlopsPerSecond(1));
+        Samples.Add(FlopsAll, "", Yardsticks.FlopsPerSecond(threads));
+    }
+
+    // A fresh process each: to the first token of a short prompt, then a prompt and some steps, then its peak.
+    void Loads(IEnumerable<(string Name, ChildSetup Setup)> contenders)
+    {
+        int[] prompt = Prompts.Random(3, Math.Min(plan.Prompt, model.Config.MaxPositions / 2), model.Config.Vocabulary);
+        (string Name, ChildSetup Setup)[] all = [.. contenders];
+        for (int round = 0; round < plan.Rounds; round++)
+        {
+            say($"{model.Name}: load to first token, round {round + 1} of {plan.Rounds}");
+            foreach ((string name, ChildSetup setup) in all)
+            {
+                using var child = new ChildProcess(setup with { Context = Math.Min(1024, model.Config.MaxPositions) });
+                child.Ask(new("peak")); // the run time itself is up
+                Samples.Add(First, name, Measure(child, new("first", Prompt: prompt[..16]))[0]);
+                child.Ask(new("generate", A: 32, Prompt: prompt));
+                Samples.Add(Peak, name, child.Ask(new("peak")).Numbers[0]);
+            }
+        }
+    }
+
+    // The same weights with all, half and a quarter of the layers' keys and values.
+    void Sharing()
+    {
+        int layers = model.Config.Layers;
+        var children = new List<(string Map, ChildProcess Child)>();
+        int longest = plan.SharingContexts.Where(c => c + 256 <= model.Config.MaxPositions).DefaultIfEmpty(0).Max();
+        try
+        {
+            foreach (string map in new[] { "standard", $"lasagna-bottom:{layers / 2}", $"lasagna-bottom:{layers / 4}" })
+            {
+                var child = new ChildProcess(new(model.Folder, null, threads, longest + 256, "fast", map));
+                children.Add((map, child));
+                SharingMaps.Add((map, child.Ask(new("kv")).Numbers[0]));
+            }
+            foreach (int context in plan.SharingContexts.Where(c => c <= longest))
+            {
+                say($"{model.Name}: fewer layers with keys and values, context {context}");
+                foreach ((_, ChildProcess child) in children)
+                {
+                    child.Ask(new("at", A: context, B: 2));
+                }
+                for (int round = 0; round < plan.Rounds; round++)
+                {
+                    foreach ((string map, ChildProcess child) in children)
+                    {
+                        int steps = Math.Min(plan.Steps, 32);
+                        Samples.Add($"shared {context}", map, steps / Measure(child, new("at", A: context, B: steps))[0]);
+                    }
+                }
+            }
+        }
+        finally
+        {
+            foreach ((_, ChildProcess child) in children)
+            {
+                child.Dispose();
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using KvCuda.Tensors;
+using static KvCuda.PeerBench.Comparison;
+
+namespace KvCuda.PeerBench;
+
+/// <summary>The comparisons as a page for people (which is also what the command prints) and as JSON.</summary>
+internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int threads, string command, string? noPeer)
+{
+    readonly StringBuilder text = new();
+    readonly string date = DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
+
+    public string Markdown()
+    {
+        text.Clear();
+        Line($"# {Machine.Processor} ({Machine.Stepping}), {threads} thread{(threads == 1 ? "" : "s")}");
+        Line();
+        Line($"`{command}` at commit {Machine.Commit}, {date}. {Environment.ProcessorCount} cores. .NET sees {Machine.InstructionSets}.");
+        Line();
+        Line("All contenders run the same random numbers as weights, each alone in its process; they take turns in every round, so that both");
+        Line("sides of a ratio met the same machine. Figures are medians of the rounds (smallest - largest); ratios are medians of the rounds'");
+        Line("own ratios, above 1 where KvCuda is better. Shares are of what plain loops reached in the same run.");
+        if (noPeer is not null)
+        {
+            Line();
+            Line($"**Without a peer**: {noPeer}. The figures are KvCuda's alone.");
+        }
+        foreach (Comparison comparison in comparisons)
+        {
+            Model(comparison);
+        }
+        return text.ToString();
+    }
+
+    void Model(Comparison c)
+    {
+        Samples s = c.Samples;
+        string stored = c.Model.Type.Name();
+        Line();
+        Line($"## {c.Model.Name}, {stored}");
+        Line();
+        foreach ((string who, string what) in c.Descriptions.Where(d => d.Key is not Consistent and not PeerQuantised))
+        {
+            Line($"- {who}: {what}");
+        }
+        if (c.Model.NoPeer is { } why)
+        {
+            Line($"- llama.cpp does not run this model here: {why}");
+        }
+        if (c.Agreement is var (difference, deviation, same))
+        {
+            Line(string.Create(CultureInfo.InvariantCulture, $"- the two agree on the weights: largest difference of a logit {difference:F3} (their standard deviation is {deviation:F2}), the likeliest token is {(same ? "the same" : "another")}"));
+        }
+        Disturbance(c);
+        Line();
+        Line($"| | KvCuda | llama.cpp {stored} | ratio | llama.cpp q8_0 | ratio to q8_0 |");
+        Line("|---|--:|--:|--:|--:|--:|");
+        Row(c, $"prefill {c.Plan.Prompt}, tokens/s", Prefill, Fast);
+        Row(c, $"prefill {c.Plan.Prompt}, numerics consistent, tokens/s", Prefill, Consistent);
+        Row(c, $"decode after it ({c.Plan.Steps} tokens), tokens/s", Decode, Fast);
+        Row(c, $"decode at context {c.LongTokens}, tokens/s", Long, Fast);
+        Row(c, $"decode, {c.Plan.BatchSequences} together after {c.Plan.BatchPrompt} tokens each, tokens/s of all", Batch, Fast);
+        Row(c, "load to first token, warm file, s", First, Fast, lessIsBetter: true);
+        Row(c, "peak memory (VmHWM), MB", Peak, Fast, lessIsBetter: true, unit: 1e6);
+        Physics(c);
+        Memory(c);
+        SharingTable(c);
+    }
+
+    void Row(Comparison c, string label, string what, string ours, bool lessIsBetter = false, double unit = 1)
+    {
+        Samples s = c.Samples;
+        if (s.Of(what, ours).Count == 0)
+        {
+            return;
+        }
+        Line($"| {label} | {Spread(s.Of(what, ours), unit)} | {Spread(s.Of(what, Peer), unit)} | {Ratio(s.Ratio(what, ours, Peer, lessIsBetter))} "
+            + $"| {Spread(s.Of(what, PeerQuantised), unit)} | {Ratio(s.Ratio(what, ours, PeerQuantised, lessIsBetter))} |");
+    }
+
+    void Disturbance(Comparison c)
+    {
+        if (c.Foreign.Count == 0)
+        {
+            return;
+        }
+        double most = c.Foreign.Max(), median = Samples.MedianOf(c.Foreign);
+        Line(string.Create(CultureInfo.InvariantCulture,
+            $"- while a contender ran, others had {median:P1} of the machine (median; at most {most:P1}); load {Machine.Load} at the end"
+            + $"{(median > 0.03 || most > 0.15 ? ": **disturbed**, measure again on a quiet machine" : "")}"));
+    }
+
+    void Physics(Comparison c)
+    {
+        Samples s = c.Samples;
+        if (s.Of(ReadAll, "").Count == 0)
+        {
+            return;
+        }
+        double read1 = s.Median(Read1, ""), read = s.Median(ReadAll, ""), flops1 = s.Median(Flops1, ""), flops = s.Median(FlopsAll, "");
+        double step = c.Model.StepBytes(c.Model.Type.Bytes());
+        Line();
+        Line($"Reading {Number(Math.Min(step, 2e9) / 1e6)} MB (what a decode step reads of the weights): {Number(read1 / 1e9)} GB/s with 1 thread, {Number(read / 1e9)} with {threads}. "
+            + $"Multiply-adds: {Number(flops1 / 1e9)} GFLOP/s with 1 thread, {Number(flops / 1e9)} with {threads}.");
+        Line();
+        Line("| | KvCuda | share | llama.cpp | share |");
+        Line("|---|--:|--:|--:|--:|");
+        if (s.Of(Decode, Fast).Count == 0)
+        {
+            return;
+        }
+        double ours = s.Median(Decode, Fast) * step, theirs = s.Median(Decode, Peer) * step;
+        Line($"| decode, weights read, GB/s | {Number(ours / 1e9)} | {Share(ours / read)} | {Number(theirs / 1e9)} | {Share(theirs / read)} |");
+        double perToken = c.Model.PromptFlops(c.Plan.Prompt) / c.Plan.Prompt;
+        foreach ((string label, string who) in new[] { ("", Fast), (", consistent", Consistent) })
+        {
+            (ours, theirs) = (s.Median(Prefill, who) * perToken, s.Median(Prefill, Peer) * perToken);
+            Line($"| prefill{label}, GFLOP/s | {Number(ours / 1e9)} | {Share(ours / flops)} | {Number(theirs / 1e9)} | {Share(theirs / flops)} |");
+        }
+    }
+
+    void Memory(Comparison c)
+    {
+        Samples s = c.Samples;
+        if (s.Of(Peak, Fast).Count > 0)
+        {
+            double weights = c.Model.WeightBytes(c.Model.Type.Bytes());
+            double kv = 2.0 * c.Model.Config.Layers * c.Model.Config.KvSize * c.Model.Type.Bytes() * (c.Plan.Prompt + 32);
+            double beyond = s.Median(Peak, Fast) - weights - kv, peers = s.Median(Peak, Peer) - weights - kv;
+            Line();
+            Line($"Peak memory beyond weights ({Number(weights / 1e6)} MB) and keys and values ({Number(kv / 1e6)} MB): KvCuda {Number(beyond / 1e6)} MB"
+                + $"{(double.IsNaN(peers) ? "" : $", llama.cpp {Number(peers / 1e6)} MB")}, the .NET run time included in both.");
+        }
+        if (c.Allocated is var (step, streamed))
+        {
+            Line();
+            Line($"Allocated on the managed heap per decode step: {Number(step)} bytes by the step, {Number(streamed)} with the stream to the caller.");
+        }
+    }
+
+    void SharingTable(Comparison c)
+    {
+        if (c.SharingMaps.Count == 0)
+        {
+            return;
+        }
+        int[] contexts = [.. c.Plan.SharingContexts.Where(context => c.Samples.Of($"shared {context}", c.SharingMaps[0].Map).Count > 0)];
+        Line();
+        Line("The same weights when fewer layers keep keys and values (decode, tokens/s; ratio to all layers):");
+        Line();
+        Line($"| map | bytes per token |{string.Concat(contexts.Select(context => $" at {context} |"))}");
+        Line($"|---|--:|{string.Concat(contexts.Select(_ => "--:|"))}");
+        foreach ((string map, double bytes) in c.SharingMaps)
+        {
+            Line($"| `{map}` | {Number(bytes)} |" + string.Concat(contexts.Select(context =>
+                $" {Spread(c.Samples.Of($"shared {context}", map), 1)}, {Ratio(c.Samples.Ratio($"shared {context}", map, c.SharingMaps[0].Map))} |")));
+        }
+    }
+
+    /// <summary>All samples.</summary>
+    public string Json()
+    {
+        using var stream = new MemoryStream();
+        using (var json = new Utf8JsonWriter(stream, new() { Indented = true }))
+        {
+            json.WriteStartObject();
+            json.WriteString("processor", Machine.Processor);
+            json.WriteString("stepping", Machine.Stepping);
+            json.WriteString("instruction_sets", Machine.InstructionSets);
+            json.WriteNumber("threads", threads);
+            json.WriteString("commit", Machine.Commit);
+            json.WriteString("date", date);
+            json.WriteString("command", command);
+            json.WriteString("without_peer", noPeer);
+            json.WriteStartArray("models");
+            foreach (Comparison c in comparisons)
+            {
+                json.WriteStartObject();
+                json.WriteString("model", c.Model.Name);
+                json.WriteString("type", c.Model.Type.Name());
+                json.WriteNumber("step_bytes", c.Model.StepBytes(c.Model.Type.Bytes()));
+                json.WriteNumber("prompt_flops", c.Model.PromptFlops(c.Plan.Prompt));
+                json.WriteNumber("foreign_share_median", c.Foreign.Count == 0 ? 0 : Samples.MedianOf(c.Foreign));
+                json.WriteNumber("foreign_share_most", c.Foreign.DefaultIfEmpty(0).Max());
+                if (c.Allocated is var (step, streamed))
+                {
+                    json.WriteNumber("allocated_per_step", step);
+                    json.WriteNumber("allocated_per_streamed_step", streamed);
+                }
+                json.WriteStartObject("kv_bytes_per_token");
+                foreach ((string map, double bytes) in c.SharingMaps)
+                {
+                    json.WriteNumber(map, bytes);
+                }
+                json.WriteEndObject();
+                json.WriteStartArray("samples");
+                foreach ((string what, string who, IReadOnlyList<double> values) in c.Samples.All)
+                {
+                    json.WriteStartObject();
+                    json.WriteString("what", what);
+                    json.WriteString("who", who);
+                    json.WriteStartArray("rounds");
+                    foreach (double value in values)
+                    {
+                        json.WriteNumberValue(Math.Round(value, 4));
+                    }
+                    json.WriteEndArray();
+                    json.WriteEndObject();
+                }
+                json.WriteEndArray();
+                json.WriteEndObject();
+            }
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+        return Encoding.UTF8.GetString(stream.ToArray()) + "\n";
+    }
+
+    void Line(string line = "") => text.Append(line).Append('\n');
+
+    static string Spread(IReadOnlyList<double> values, double unit) => values.Count == 0 ? ""
+        : $"{Number(Samples.MedianOf(values) / unit)} ({Number(values.Min() / unit)} - {Number(values.Max() / unit)})";
+
+    static string Ratio((double Median, double Least, double Most)? ratio) => ratio is var (median, least, most)
+        ? string.Create(CultureInfo.InvariantCulture, $"**{median:F2}** ({least:F2} - {most:F2})") : "";
+
+    static string Share(double share) => double.IsFinite(share) ? share.ToString("0.00", CultureInfo.InvariantCulture) : "";
+
+    static string Number(double value) => double.IsNaN(value) ? ""
+        : value.ToString(Math.Abs(value) >= 100 ? "#,0" : value == Math.Floor(value) ? "0" : value >= 10 ? "0.0" : "0.00", CultureInfo.InvariantCulture);
+}
