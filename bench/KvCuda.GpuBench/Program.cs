@@ -1,70 +1,143 @@
 using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
 using KvCuda;
-using KvCuda.Backends;
-using KvCuda.Backends.Cuda;
 using KvCuda.Gpu;
 using KvCuda.GpuBench;
 using KvCuda.Interop;
-using KvCuda.Tensors;
 
-// KvCuda.GpuBench [--device cuda|cuda:N|cuda-host:plain] [--out FOLDER] [--small] [--models 110M,1.1B,7B]
-// Measures yardsticks, verbs and whole models on a device; writes <GPU>.json and <GPU>.md. --small only shows that it works.
-CultureInfo.DefaultThreadCurrentCulture = CultureInfo.InvariantCulture;
-string device = Option("--device") ?? "cuda", folder = Option("--out") ?? "bench/results";
-bool small = args.Contains("--small");
-string[] names = (Option("--models") ?? (small ? "tiny" : "110M,1.1B,7B")).Split(',');
+// Measures a device section by section and keeps the results: BenchOptions.Usage. bench/gpu.sh runs everything in order.
+CultureInfo.DefaultThreadCurrentCulture = CultureInfo.CurrentCulture = CultureInfo.InvariantCulture;
 try
 {
-    return Run();
+    BenchOptions options = BenchOptions.Parse(args);
+    if (options.Command == "--list")
+    {
+        foreach (Section section in Section.All)
+        {
+            Console.WriteLine($"{section.Name,-12} {section.Title}");
+        }
+        return 0;
+    }
+    CudaLibraries libraries = options.Device.StartsWith("cuda-host", StringComparison.Ordinal)
+        ? CudaLibraries.OfHostRunner(plain: options.Device.EndsWith(":plain", StringComparison.Ordinal)) : CudaLibraries.OfDevice();
+    int ordinal = options.Device.StartsWith("cuda:", StringComparison.Ordinal) ? int.Parse(options.Device.AsSpan(5), CultureInfo.InvariantCulture) : 0;
+    GpuDevice device = GpuDevice.Open(libraries.Driver, ordinal);
+    ResultFile file = ResultFile.Open(options.Out, device.Name);
+    return options.Command switch
+    {
+        "--begin" => Begin(options, libraries, device, file),
+        "--only" => Only(options, libraries, file),
+        "--merge" => Merge(Find(options.Arguments[0]), options.Arguments[1], file),
+        "--state" => State(Find(options.Arguments[0]), options.Arguments[1], file),
+        "--done" => (string?)file.Sections[Find(options.Arguments[0]).Name]?["state"] == "done" ? 0 : 1,
+        _ => End(file),
+    };
 }
-catch (DeviceException e)
+catch (KvCudaException e)
 {
     Console.Error.WriteLine(e.Message);
-    return 1;
+    return 2;
 }
 
-string? Option(string name) => Array.IndexOf(args, name) is >= 0 and var at && at + 1 < args.Length ? args[at + 1] : null;
+static Section Find(string name) => Section.All.FirstOrDefault(s => s.Name == name)
+    ?? throw new InvalidRequestException($"There is no section '{name}'; there are {string.Join(", ", Section.All.Select(s => s.Name))}.");
 
-int Run()
+static int Begin(BenchOptions options, CudaLibraries libraries, GpuDevice device, ResultFile file)
 {
-    ModelShape[] shapes = [.. ModelShape.All.Append(ModelShape.Tiny).Where(s => names.Contains(s.Name))];
-    CudaLibraries libraries = device.StartsWith("cuda-host", StringComparison.Ordinal)
-        ? CudaLibraries.OfHostRunner(plain: device.EndsWith(":plain", StringComparison.Ordinal)) : CudaLibraries.OfDevice();
-    var verbs = new List<(string, VerbResult)>();
-    var models = new List<EndToEndResult>();
-    Yardsticks yardsticks;
-    string gpu;
-    using (var backend = CudaBackend.Open(device, Numerics.Fast))
+    int version = libraries.Driver.Version();
+    var about = new JsonObject
     {
-        GpuContext context = backend.Stream.Context;
-        gpu = context.Device.Name;
-        Console.WriteLine($"{backend.Name}: yardsticks");
-        yardsticks = Yardsticks.Measure(libraries, context, backend.Stream, small ? 1 << 18 : 1L << 30, cube: small ? 64 : 8192);
-        foreach (ModelShape shape in shapes)
+        ["device"] = device.Name,
+        ["multiprocessors"] = device.Multiprocessors,
+        ["memory"] = $"{device.MemoryBytes >> 20} MiB",
+        ["driver API"] = $"CUDA {version / 1000}.{version % 1000 / 10}",
+        ["compiler"] = $"NVRTC {libraries.Compiler.Version}",
+    };
+    options.Notes.ForEach(note => about[note.Key] = note.Text);
+    if (options.Tiny)
+    {
+        about["sizes"] = "tiny: shows that the bench works, measures nothing";
+    }
+    file.Begin(about);
+    Console.WriteLine($"{device}: {file.MarkdownPath}");
+    return 0;
+}
+
+static int Only(BenchOptions options, CudaLibraries libraries, ResultFile file)
+{
+    var bench = new Bench(options, libraries, file);
+    bool all = true;
+    foreach (Section section in options.Arguments.Select(Find))
+    {
+        Console.WriteLine(section.Title);
+        all &= section.Run is null ? throw new InvalidRequestException($"'{section.Name}' is measured by bench/gpu.sh, not here.") : bench.Run(section);
+    }
+    return all ? 0 : 1;
+}
+
+// Lines that other programs wrote; a line that is no JSON object is theirs to print, not ours to keep.
+static int Merge(Section section, string path, ResultFile file)
+{
+    JsonObject entry = file.Restart(section.Name);
+    var figures = new List<JsonObject>();
+    string state = "done";
+    foreach (string line in File.ReadLines(path).Where(l => l.StartsWith('{')))
+    {
+        try
         {
-            using var bench = new VerbBench(backend, shape, DType.BF16, pageTokens: 64, small);
-            foreach (VerbResult result in bench.Run())
+            JsonObject json = JsonNode.Parse(line)!.AsObject();
+            if (json["state"] is { } said)
             {
-                verbs.Add((shape.Name, result));
-                Console.WriteLine($"{shape.Name,-5} {result.Verb,-11} {result.Shape,-44} {result.Microseconds,10:F1} us");
+                state = said.GetValue<string>();
+            }
+            else if (json["key"] is not null && json["value"] is not null)
+            {
+                figures.Add(json);
             }
         }
-    }
-    foreach (ModelShape shape in shapes)
-    {
-        foreach (EndToEndResult result in EndToEnd.Run(device, shape, DType.BF16, small ? 12 : 512, small ? [1, 2] : [1, 8, 32], small ? 3 : 64))
+        catch (JsonException)
         {
-            models.Add(result);
-            Console.WriteLine($"{shape.Name,-5} {result.What,-56} {result.TokensPerSecond,10:F1} tokens/s");
+            // A program that was killed leaves half a line.
         }
     }
-    int version = libraries.Driver.Version();
-    var report = new Report(gpu, $"driver CUDA {version / 1000}.{version % 1000 / 10}", $"NVRTC {libraries.Compiler.Version}",
-        DateTime.UtcNow.ToString("yyyy-MM-dd"), yardsticks, verbs, models);
-    Directory.CreateDirectory(folder);
-    string file = Path.Combine(folder, string.Concat(gpu.Select(c => char.IsLetterOrDigit(c) ? c : '-')));
-    File.WriteAllText(file + ".json", report.Json());
-    File.WriteAllText(file + ".md", report.Markdown());
-    Console.WriteLine($"{file}.md");
+    foreach (JsonObject figure in section.Name == "peers" ? Peers.Compare(figures, file) : figures)
+    {
+        entry["figures"]!.AsArray().Add((JsonNode)figure);
+        Console.WriteLine($"  {(string?)figure["what"],-58} {Markdown.Number(figure["value"]!.GetValue<double>()),10} {figure["unit"]} {figure["verdict"]}");
+    }
+    entry["state"] = state;
+    file.Save();
     return 0;
+}
+
+static int State(Section section, string text, ResultFile file)
+{
+    if (file.Sections[section.Name] is not JsonObject entry)
+    {
+        entry = file.Restart(section.Name);
+    }
+    entry["state"] = text;
+    file.Save();
+    return 0;
+}
+
+static int End(ResultFile file)
+{
+    file.Save();
+    JsonObject[] figures = [.. file.Sections.SelectMany(s => s.Value!["figures"]!.AsArray()).Select(f => f!.AsObject())];
+    int Count(string verdict) => figures.Count(f => (string?)f["verdict"] == verdict);
+    foreach (JsonObject missed in figures.Where(f => (string?)f["verdict"] == "missed"))
+    {
+        double value = (missed["share"] ?? missed["value"])!.GetValue<double>();
+        Console.WriteLine($"missed: {missed["what"]}: {value:F2} {missed["of"]}, aim {missed["credible"]} / {missed["ambitious"]}");
+    }
+    int undone = file.Sections.Count(s => (string?)s.Value!["state"] != "done");
+    foreach ((string name, JsonNode? entry) in file.Sections.Where(s => (string?)s.Value!["state"] != "done"))
+    {
+        Console.WriteLine($"{name}: {entry!["state"]}");
+    }
+    Console.WriteLine($"{file.MarkdownPath}: {figures.Length} figures in {file.Sections.Count} sections, {undone} of them not complete; targets: "
+        + $"{Count("reached")} reached, {Count("ambitious")} ambitious, {Count("credible")} credible, {Count("missed")} missed, {Count("not judged")} not judged");
+    return undone == 0 ? 0 : 1;
 }

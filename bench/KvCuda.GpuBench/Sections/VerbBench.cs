@@ -27,11 +27,10 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
 
     public IEnumerable<VerbResult> Run()
     {
-        int queries = shape.Heads * shape.HeadDim, keys = shape.KvHeads * shape.HeadDim;
         int[] few = small ? [1, 2] : [1, 8, 32], many = small ? [40] : [512, 2048];
         foreach (int rows in few.Concat(many))
         {
-            yield return MatMul("q", rows, shape.Dim, queries);
+            yield return MatMul("q", rows, shape.Dim, shape.Queries);
             yield return MatMul("down", rows, shape.Hidden, shape.Dim);
             yield return MatMulGate(rows);
             yield return RmsNorm(rows);
@@ -44,21 +43,31 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
         (int Sequences, int Context)[] decodes = small ? [(1, 40), (3, 33)] : [(1, 2048), (1, 32768), (8, 32768), (32, 2048), (128, 1024)];
         foreach ((int sequences, int context) in decodes)
         {
-            yield return Attend(sequences, context, 1, keys, queries);
+            yield return Attend(sequences, context, 1);
         }
         foreach (int prompt in small ? [24] : new[] { 2048, 8192 })
         {
-            yield return Attend(1, prompt, prompt, keys, queries);
+            yield return Attend(1, prompt, prompt);
         }
     }
 
-    VerbResult MatMul(string name, int rows, int inputs, int outputs)
+    public VerbResult MatMul(string name, int rows, int inputs, int outputs)
     {
         long bytes = (long)inputs * outputs * type.Bytes();
         Tensor[] weights = Copies(name, type, outputs, inputs);
         Tensor x = Random(DType.F32, rows, inputs), y = Make(DType.F32, rows, outputs);
-        double time = stopwatch.Microseconds(call => backend.MatMul(y, x, weights[call % weights.Length]));
+        double time = stopwatch.MicrosecondsInGraph(call => backend.MatMul(y, x, weights[call % weights.Length]));
         return Done("MatMul", $"{name} ({rows}, {inputs}) x ({outputs}, {inputs})", time, bytes, rows, 2.0 * rows * inputs * outputs);
+    }
+
+    /// <summary>Microseconds of cuBLAS for the same product, activations in bf16.</summary>
+    public double Cublas(Cublas cublas, int rows, int inputs, int outputs)
+    {
+        Tensor[] weights = Copies("weights", DType.BF16, outputs, inputs);
+        Tensor x = Random(DType.BF16, rows, inputs), y = Make(DType.BF16, rows, outputs);
+        double time = stopwatch.Microseconds(call => cublas.Multiply(y.Address, x.Address, weights[call % weights.Length].Address, rows, inputs, outputs));
+        Release();
+        return time;
     }
 
     VerbResult MatMulGate(int rows)
@@ -68,7 +77,7 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
         Tensor x = Random(DType.F32, rows, shape.Dim);
         Tensor g = Make(DType.F32, rows, shape.Hidden), up = Make(DType.F32, rows, shape.Hidden);
         IBackend verbs = backend;
-        double time = stopwatch.Microseconds(
+        double time = stopwatch.MicrosecondsInGraph(
             call => verbs.MatMulGate(g, up, x, gates[call % gates.Length], ups[call % ups.Length], default, default,
                 Activation.Silu));
         return Done("MatMulGate", $"({rows}, {shape.Dim}) x 2 ({shape.Hidden}, {shape.Dim})", time, bytes, rows,
@@ -78,7 +87,7 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
     VerbResult RmsNorm(int rows)
     {
         Tensor x = Random(DType.F32, rows, shape.Dim), y = Make(DType.F32, rows, shape.Dim), weight = Random(type, 1, shape.Dim);
-        double time = stopwatch.Microseconds(_ => backend.RmsNorm(y, x, weight, 1e-5f));
+        double time = stopwatch.MicrosecondsInGraph(_ => backend.RmsNorm(y, x, weight, 1e-5f));
         return Done("RmsNorm", $"({rows}, {shape.Dim})", time, 8.0 * rows * shape.Dim, 1, 0);
     }
 
@@ -86,12 +95,14 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
     {
         Tensor logits = Random(DType.F32, rows, shape.Vocabulary), tokens = Make(DType.I32, 1, rows);
         Tensor parameters = Make(DType.I32, rows, SampleRow.Words), history = Make(DType.I32, 1, 1);
-        double time = stopwatch.Microseconds(_ => backend.Sample(tokens, logits, parameters, history));
+        double time = stopwatch.MicrosecondsInGraph(_ => backend.Sample(tokens, logits, parameters, history));
         return Done("Sample", $"({rows}, {shape.Vocabulary}) greedy", time, 4.0 * rows * shape.Vocabulary, 1, 0);
     }
 
-    VerbResult Attend(int sequences, int context, int rowsPerSequence, int keys, int queries)
+    /// <summary>The last rows of each of some sequences attend to everything before them.</summary>
+    public VerbResult Attend(int sequences, int context, int rowsPerSequence)
     {
+        int keys = shape.Keys, queries = shape.Queries;
         int pages = (context + pageTokens - 1) / pageTokens, rows = sequences * rowsPerSequence;
         long pageBytes = 2L * keys * pageTokens * type.Bytes(), layerBytes = pageBytes * pages * sequences;
         int layers = (int)Math.Clamp(ColdBytes / layerBytes + 1, 1, 64);
@@ -118,7 +129,7 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
         var batch = new BatchRows(Ints(new int[rows], 1, rows), Ints(positions, 1, rows), Ints(sequenceOf, 1, rows));
         Tensor q = Random(DType.F32, rows, queries), y = Make(DType.F32, rows, queries);
         var mask = new AttentionMask(1 / MathF.Sqrt(shape.HeadDim));
-        double time = stopwatch.Microseconds(call => backend.Attend(y, q,
+        double time = stopwatch.MicrosecondsInGraph(call => backend.Attend(y, q,
             new(arena, 0, pageTokens, shape.KvHeads, shape.HeadDim, type, tables[call % layers]), batch, mask));
         double seen = rowsPerSequence == 1 ? context : (context + 1) / 2.0;
         string what = rowsPerSequence == 1 ? $"decode, {sequences} x {context} tokens" : $"prompt of {context} tokens";
@@ -129,9 +140,14 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
     // Few rows are bound by bytes, many by arithmetic.
     VerbResult Done(string verb, string what, double time, double bytes, int rows, double flops)
     {
+        Release();
+        return rows <= 64 ? new(verb, what, time, bytes, 0) : new(verb, what, time, 0, flops);
+    }
+
+    void Release()
+    {
         made.ForEach(backend.Free);
         made.Clear();
-        return rows <= 64 ? new(verb, what, time, bytes, 0) : new(verb, what, time, 0, flops);
     }
 
     Tensor[] Copies(string name, DType type, int rows, int columns)
@@ -147,29 +163,13 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
         return tensor;
     }
 
-    // Small numbers around 0, the same every time. One block of them is repeated: only their size matters.
     Tensor Random(DType type, int rows, int columns)
     {
         Tensor tensor = Make(type, rows, columns);
-        var random = new Random(1);
-        int count = (int)Math.Min(tensor.Count, 1 << 16);
-        byte[] block = new byte[count * type.Bytes()];
-        for (int i = 0; i < count; i++)
-        {
-            float value = (float)(random.NextDouble() - 0.5) / 8;
-            switch (type)
-            {
-                case DType.F32: MemoryMarshal.Write(block.AsSpan(4 * i), value); break;
-                case DType.F16: MemoryMarshal.Write(block.AsSpan(2 * i), (Half)value); break;
-                default: MemoryMarshal.Write(block.AsSpan(2 * i), (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16)); break;
-            }
-        }
-        for (long at = 0; at < tensor.Bytes; at += block.Length)
-        {
-            int part = (int)Math.Min(block.Length, tensor.Bytes - at);
-            var piece = new Tensor("bench", type, tensor.Address + (nint)at, 1, part / type.Bytes());
-            backend.Write(piece, block.AsSpan(0, part));
-        }
+        byte[] block = RandomBytes.Of(type, (int)Math.Min(tensor.Count, 1 << 16));
+        RandomBytes.Fill(tensor.Bytes, block,
+            part => backend.Write(new("bench", type, tensor.Address, 1, part.Length / type.Bytes()), part),
+            (to, from, count) => backend.CopyBytes(tensor.Address + (nint)to, tensor.Address + (nint)from, count));
         return tensor;
     }
 
@@ -180,5 +180,9 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
         return tensor;
     }
 
-    public void Dispose() => stopwatch.Dispose();
+    public void Dispose()
+    {
+        Release();
+        stopwatch.Dispose();
+    }
 }

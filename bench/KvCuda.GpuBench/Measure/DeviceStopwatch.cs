@@ -11,6 +11,35 @@ internal sealed class DeviceStopwatch(GpuStream stream) : IDisposable
     readonly GpuEvent start = new(stream.Context, timing: true);
     readonly GpuEvent end = new(stream.Context, timing: true);
 
+    /// <summary>
+    /// Microseconds of one call among many that were captured as a graph, as in a decode step: the host's time to queue a
+    /// launch, longer than many kernels, is not in it.
+    /// </summary>
+    /// <param name="queue">queues work that can be captured; given the number of the call, to rotate buffers with</param>
+    public double MicrosecondsInGraph(Action<int> queue)
+    {
+        using GpuContext.Scope scope = stream.Context.Enter();
+        queue(0); // loads the kernels, which a capture must not do
+        int call = 0;
+        GpuGraph Capture(int calls)
+        {
+            stream.BeginCapture();
+            for (int i = 0; i < calls; i++)
+            {
+                queue(call++);
+            }
+            return stream.EndCapture();
+        }
+        double once;
+        using (GpuGraph few = Capture(2))
+        {
+            once = Math.Max(Microseconds(_ => few.Launch(stream)) / 2, 0.1);
+        }
+        int calls = (int)Math.Clamp(EnoughMicroseconds / 10 / once, 4, 256);
+        using GpuGraph many = Capture(calls);
+        return Microseconds(_ => many.Launch(stream)) / calls;
+    }
+
     /// <summary>Microseconds of one call; <paramref name="queue"/> is given the number of the call, to rotate buffers with.</summary>
     public double Microseconds(Action<int> queue)
     {

@@ -2,17 +2,18 @@ using KvCuda.Backends.Cuda;
 using KvCuda.Gpu;
 using KvCuda.Interop;
 using KvCuda.Kernels;
+using KvCuda.Tensors;
 
 namespace KvCuda.GpuBench;
 
 /// <summary>
-/// What this device can do at best, measured now: copy bandwidth (bytes read plus bytes written), read bandwidth, and
-/// cuBLAS's rate. Every other figure is printed as a share of one of these.
+/// What this device can do at best, measured in the same run: copy bandwidth (bytes read plus bytes written), read bandwidth,
+/// and cuBLAS's rate. Every other figure is printed as a share of one of these.
 /// </summary>
 /// <param name="CopyBytesPerSecond">device to device, both directions counted</param>
 /// <param name="ReadBytesPerSecond">a sum over memory that is read once</param>
 /// <param name="CublasFlopsPerSecond">bf16 with f32 accumulation, 8192 cubed; 0 where there is no cuBLAS</param>
-internal sealed record Yardsticks(double CopyBytesPerSecond, double ReadBytesPerSecond, double CublasFlopsPerSecond)
+internal sealed record Ceilings(double CopyBytesPerSecond, double ReadBytesPerSecond, double CublasFlopsPerSecond)
 {
     const string ReadSum = """
         // read_sum: sums[block] = the sum of the block's share of x, to see how fast memory can be read
@@ -52,13 +53,15 @@ internal sealed record Yardsticks(double CopyBytesPerSecond, double ReadBytesPer
     }
 
     /// <summary>Measures all three.</summary>
-    public static Yardsticks Measure(CudaLibraries libraries, GpuContext context, GpuStream stream, long bytes, int cube)
+    public static Ceilings Measure(CudaLibraries libraries, GpuContext context, GpuStream stream, long bytes, int cube)
     {
         using GpuContext.Scope scope = context.Enter();
         using var stopwatch = new DeviceStopwatch(stream);
         using var source = new GpuMemory(context, bytes, "the copy's source");
         using var destination = new GpuMemory(context, bytes, "the copy's destination");
-        stream.Fill(source.Address, 1, bytes);
+        byte[] block = RandomBytes.Of(DType.BF16, (int)Math.Min(bytes / 2, 1 << 20));
+        RandomBytes.Fill(bytes, block, part => Write(stream, source.Address, part),
+            (to, from, count) => stream.Copy(source.Address + (nint)to, source.Address + (nint)from, count));
         double copy = stopwatch.Microseconds(_ => stream.Copy(destination.Address, source.Address, bytes));
 
         var compiler = new KernelCompiler(libraries.Compiler, context.Device.Architecture,
@@ -82,5 +85,14 @@ internal sealed record Yardsticks(double CopyBytesPerSecond, double ReadBytesPer
             }
         }
         return new(2.0 * bytes / (copy * 1e-6), bytes / (read * 1e-6), flops);
+    }
+
+    static unsafe void Write(GpuStream stream, nint destination, byte[] bytes)
+    {
+        fixed (byte* pointer = bytes)
+        {
+            stream.CopyToDevice(destination, pointer, bytes.Length);
+            stream.Synchronize();
+        }
     }
 }
