@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
+using KvCuda.Backends.Cpu;
 using KvCuda.Gpu;
 using KvCuda.Interop;
 using KvCuda.Kernels;
@@ -74,8 +75,23 @@ internal static class DoctorCommand
             ("AVX-512VBMI", Avx512Vbmi.IsSupported), ("AVX10.1", Avx10v1.IsSupported), ("AdvSimd", AdvSimd.IsSupported),
         ];
         Line(output, "SIMD", string.Join(", ", features.Where(f => f.Has).Select(f => f.Name).DefaultIfEmpty("none that KvCuda knows")));
+        Line(output, "kernels", Kernels());
         GCMemoryInfo memory = GC.GetGCMemoryInfo();
         Line(output, "memory", $"{memory.TotalAvailableMemoryBytes / (double)(1L << 30):F1} GiB");
+    }
+
+    // Which of its instruction sets the CPU backend uses, and how to choose another.
+    static string Kernels()
+    {
+        string there = string.Join(", ", Enum.GetValues<InstructionSet>().Where(set => set.IsAvailable()).Select(set => set.Name()));
+        try
+        {
+            return $"{InstructionSets.Chosen().Name()} ({InstructionSets.Variable}=avx512|avx2|portable forces one; here: {there})";
+        }
+        catch (DeviceException error)
+        {
+            return error.Message;
+        }
     }
 
     static (CudaDriver?, bool) Driver(TextWriter output)

@@ -13,7 +13,7 @@ public class DoctorCommandTests
         TestContext.Current.TestOutputHelper?.WriteLine(report);
         string[] expected =
         [
-            "CPU", "SIMD", "NVIDIA driver", OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1", "Run-time compiler (NVRTC)",
+            "CPU", "SIMD", "KVCUDA_CPU_ISA", "NVIDIA driver", OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1", "Run-time compiler (NVRTC)",
             "Kernel cache", "directory", "Host runner", "--device auto uses",
         ];
         Assert.All(expected, text => Assert.Contains(text, report, StringComparison.Ordinal));

@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
 using KvCuda.Tensors;
 
 namespace KvCuda.Backends.Cpu;
@@ -12,14 +11,18 @@ namespace KvCuda.Backends.Cpu;
 internal sealed unsafe class CpuBackend : IBackend
 {
     readonly ThreadTeam team;
+    readonly CpuKernels kernels;
     readonly Dictionary<nint, nint> allocations = []; // aligned address -> what was allocated
 
     /// <param name="threads">members of the team; 0 means one per core</param>
-    public CpuBackend(int threads = 0)
+    /// <param name="instructions">which kernels; null: what <see cref="InstructionSets.Chosen"/> says</param>
+    /// <exception cref="DeviceException">The environment asks for instructions that are not there.</exception>
+    public CpuBackend(int threads = 0, InstructionSet? instructions = null)
     {
+        InstructionSet set = instructions ?? InstructionSets.Chosen();
+        kernels = CpuKernels.Of(set);
         team = ThreadTeam.Of(threads);
-        string simd = Vector256.IsHardwareAccelerated ? "AVX2" : "portable SIMD";
-        Name = $"cpu ({simd}, {team.Members} thread{(team.Members == 1 ? "" : "s")})";
+        Name = $"cpu ({set.Name()}, {team.Members} thread{(team.Members == 1 ? "" : "s")})";
     }
 
     public string Name { get; }
@@ -158,7 +161,7 @@ internal sealed unsafe class CpuBackend : IBackend
         {
             Expect.Shape(bias, 1, weight.Rows, verb: verb);
         }
-        MatMulKernel.Run(team, new()
+        kernels.MatMul(team, new()
         {
             Y = Floats(y), X = Floats(x), Weight = Pointer(weight), Bias = Pointer(bias), BiasType = bias.Type,
             Rows = x.Rows, Inputs = x.Columns, Outputs = weight.Rows, Accumulate = accumulate,

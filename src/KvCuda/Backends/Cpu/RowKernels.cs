@@ -234,7 +234,9 @@ internal static unsafe class RowKernels
                 int done = 0;
                 for (; done + 8 <= y.Length; done += 8)
                 {
-                    BF16Element.Load8(bits + done).CopyTo(y[done..]);
+                    Vector128<ushort> eight = Vector128.Load(bits + done);
+                    Vector256.ShiftLeft(Vector256.Create(Vector128.WidenLower(eight), Vector128.WidenUpper(eight)), 16).AsSingle()
+                        .CopyTo(y[done..]);
                 }
                 for (; done < y.Length; done++)
                 {

@@ -1,11 +1,15 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 
 namespace KvCuda.Backends.Cpu;
 
 /// <summary>
-/// Threads that run one body at a time, together with the caller. A verb takes microseconds, so waking must too: members
-/// spin for some tens of microseconds after their last work, then park. One team per thread count serves the whole process:
-/// several engines take turns verb by verb instead of oversubscribing the cores.
+/// Threads that run one body together with the caller. A verb takes microseconds, so waking must too: members spin for some
+/// tens of microseconds after their last work, then park. One team per thread count serves the whole process: several engines
+/// take turns verb by verb instead of oversubscribing the cores.
+///
+/// Work is cut in more shares than members, claimed one by one: a member that the system has put aside holds up the others
+/// by the one share it is at, and by nothing if it had not begun.
 /// </summary>
 internal sealed unsafe class ThreadTeam
 {
@@ -17,11 +21,25 @@ internal sealed unsafe class ThreadTeam
     readonly Lock turn = new();
     readonly SemaphoreSlim[] parked;
     readonly int[] sleeping;
+    readonly State* state;
     delegate*<void*, int, int, void> body;
     void* argument;
-    volatile int generation;
-    int running;
+    int shares;
     volatile Exception? failure;
+
+    // What members look at while they wait and claim: each number on a cache line of its own.
+    [StructLayout(LayoutKind.Explicit, Size = 128)]
+    struct State
+    {
+        /// <summary>From high to low: number of the work (48 bits), closed (1), members inside (15).</summary>
+        [FieldOffset(0)]
+        public long Work;
+
+        [FieldOffset(64)]
+        public int Next;
+    }
+
+    const long Closed = 1 << 15, Inside = Closed - 1;
 
     /// <summary>Threads that take part, the caller included.</summary>
     public int Members { get; }
@@ -31,6 +49,8 @@ internal sealed unsafe class ThreadTeam
         Members = members;
         parked = new SemaphoreSlim[members];
         sleeping = new int[members];
+        state = (State*)NativeMemory.AlignedAlloc((nuint)sizeof(State), 64); // as long as the process
+        *state = new() { Work = Closed };
         for (int member = 1; member < members; member++)
         {
             parked[member] = new SemaphoreSlim(0);
@@ -53,32 +73,45 @@ internal sealed unsafe class ThreadTeam
         }
     }
 
-    /// <summary>Calls work(workArgument, member, members) on every member and returns when all have finished.</summary>
-    public void Run(delegate*<void*, int, int, void> work, void* workArgument)
+    /// <summary>Shares for work whose parts cost alike: two for each member.</summary>
+    public void Run(delegate*<void*, int, int, void> work, void* workArgument) => Run(work, workArgument, 2 * Members);
+
+    /// <summary>
+    /// Calls work(workArgument, share, count) once for every share, on whichever member is free, and returns when all have
+    /// finished.
+    /// </summary>
+    public void Run(delegate*<void*, int, int, void> work, void* workArgument, int count)
     {
-        if (Members == 1)
+        if (Members == 1 || count <= 1)
         {
-            work(workArgument, 0, 1);
+            for (int share = 0; share < count; share++)
+            {
+                work(workArgument, share, count);
+            }
             return;
         }
         lock (turn)
         {
             body = work;
             argument = workArgument;
+            shares = count;
             failure = null;
-            Volatile.Write(ref running, Members - 1);
-            Interlocked.Increment(ref generation);
-            for (int member = 1; member < Members; member++)
+            state->Next = 0;
+            long open = (state->Work >> 16) + 1 << 16;
+            Interlocked.Exchange(ref state->Work, open);
+            for (int member = 1; member < Math.Min(Members, count); member++)
             {
-                if (Interlocked.Exchange(ref sleeping[member], 0) == 1)
+                if (Volatile.Read(ref sleeping[member]) == 1 && Interlocked.Exchange(ref sleeping[member], 0) == 1)
                 {
                     parked[member].Release();
                 }
             }
-            Call(0);
-            // The others have shares of the same size; past a few rounds the core is better lent to them.
+            Claim();
+            // Whoever has not begun need not begin. The others are at their last share; past a few rounds of waiting the core is
+            // better lent to them.
+            Interlocked.Or(ref state->Work, Closed);
             SpinWait spinner = default;
-            while (Volatile.Read(ref running) != 0)
+            while ((Volatile.Read(ref state->Work) & Inside) != 0)
             {
                 spinner.SpinOnce(sleep1Threshold: -1);
             }
@@ -89,11 +122,15 @@ internal sealed unsafe class ThreadTeam
         }
     }
 
-    void Call(int member)
+    void Claim()
     {
         try
         {
-            body(argument, member, Members);
+            int count = shares;
+            for (int share; (share = Interlocked.Increment(ref state->Next) - 1) < count;)
+            {
+                body(argument, share, count);
+            }
         }
 #pragma warning disable CA1031 // whatever it is, the caller of Run must hear of it
         catch (Exception exception)
@@ -105,37 +142,52 @@ internal sealed unsafe class ThreadTeam
 
     void Serve(int self)
     {
-        int seen = 0;
+        long seen = 0;
         while (true)
         {
-            WaitForWork(self, seen);
-            seen = generation;
-            Call(self);
-            Interlocked.Decrement(ref running);
+            seen = WaitForWork(self, seen);
+            // Inside only while it is open: what the work is about is the caller's until then, and again when it is closed.
+            long now = Volatile.Read(ref state->Work);
+            while (now >> 16 == seen && (now & Closed) == 0)
+            {
+                long found = Interlocked.CompareExchange(ref state->Work, now + 1, now);
+                if (found == now)
+                {
+                    Claim();
+                    Interlocked.Decrement(ref state->Work);
+                    break;
+                }
+                now = found;
+            }
         }
     }
 
-    void WaitForWork(int self, int seen)
+    long WaitForWork(int self, long seen)
     {
         long until = Stopwatch.GetTimestamp() + spinTicks;
-        while (generation == seen)
+        while (true)
         {
+            long work = Volatile.Read(ref state->Work) >> 16;
+            if (work != seen)
+            {
+                return work;
+            }
             if (Stopwatch.GetTimestamp() < until)
             {
-                Thread.SpinWait(16);
+                Thread.SpinWait(8);
                 continue;
             }
             Interlocked.Exchange(ref sleeping[self], 1);
             // Work that came between the last look and the flag has not seen the flag: look again before sleeping.
-            if (generation != seen && Interlocked.Exchange(ref sleeping[self], 0) == 1)
+            if (Volatile.Read(ref state->Work) >> 16 != seen && Interlocked.Exchange(ref sleeping[self], 0) == 1)
             {
-                return;
+                continue;
             }
             parked[self].Wait();
         }
     }
 
-    /// <summary>The part [Start, End) of <paramref name="count"/> units that is <paramref name="member"/>'s.</summary>
-    public static (int Start, int End) Share(int count, int member, int members) =>
-        ((int)((long)count * member / members), (int)((long)count * (member + 1) / members));
+    /// <summary>The part [Start, End) of <paramref name="count"/> units that is <paramref name="share"/>'s.</summary>
+    public static (int Start, int End) Share(int count, int share, int shares) =>
+        ((int)((long)count * share / shares), (int)((long)count * (share + 1) / shares));
 }

@@ -1,0 +1,67 @@
+using KvCuda.Tensors;
+
+namespace KvCuda.Backends.Cpu;
+
+/// <summary>The kernels made of one instruction set.</summary>
+internal abstract class CpuKernels
+{
+    public static CpuKernels Of(InstructionSet set) => set switch
+    {
+        InstructionSet.Avx512 => new CpuKernels<Lanes512, Lanes512>(),
+        InstructionSet.Avx2 => new CpuKernels<Lanes256, Register256>(),
+        _ => new CpuKernels<Lanes128, Register128>(),
+    };
+
+    /// <summary>y (+)= x · weightᵀ (+ bias).</summary>
+    public abstract void MatMul(ThreadTeam team, Product product, DType weightType);
+}
+
+/// <inheritdoc/>
+/// <typeparam name="TLanes">sixteen lanes</typeparam>
+/// <typeparam name="TRegister">one register of it</typeparam>
+internal sealed unsafe class CpuKernels<TLanes, TRegister> : CpuKernels
+    where TLanes : struct, ILanes<TLanes> where TRegister : struct, IRegister<TRegister>
+{
+    // Below this many products, waking the team costs more than the work.
+    const long WorthSharing = 64 * 1024;
+
+    // A share of weights: some microseconds of reading.
+    const long ShareBytes = 128 * 1024;
+
+    public override void MatMul(ThreadTeam team, Product product, DType weightType)
+    {
+        switch (weightType)
+        {
+            case DType.F32:
+                MatMul<float, F32Element>(team, product);
+                break;
+            case DType.BF16:
+                MatMul<ushort, BF16Element>(team, product);
+                break;
+            default:
+                MatMul<Half, F16Element>(team, product);
+                break;
+        }
+    }
+
+    static void MatMul<T, TElement>(ThreadTeam team, Product product) where T : unmanaged where TElement : IElement<T>
+    {
+        if (product.Rows > MatvecKernel<TLanes, T, TElement>.MaxRows)
+        {
+            GemmKernel<TLanes, TRegister, T, TElement>.Run(team, product);
+            return;
+        }
+        int width = product.Steps * Product.Step;
+        using Scratch lanes = new(product.Rows * width);
+        product.Lanes = lanes.Address;
+        for (int row = 0; row < product.Rows; row++)
+        {
+            XLanes.Row(product.X + (long)row * product.Inputs, product.Inputs, TElement.SplitsEvenOdd, lanes.Address + row * width);
+        }
+        long weights = (long)product.Inputs * product.Outputs;
+        int shares = product.Rows * weights < WorthSharing
+            ? 1
+            : (int)Math.Clamp(weights * sizeof(T) / ShareBytes, 4 * team.Members, 64 * team.Members);
+        team.Run(&MatvecKernel<TLanes, T, TElement>.Share, &product, shares);
+    }
+}

@@ -1,0 +1,116 @@
+using System.Runtime.CompilerServices;
+
+namespace KvCuda.Backends.Cpu;
+
+/// <summary>
+/// A few rows: each weight row is read once from memory, in place, one stream per thread.
+///
+/// y[r,o] = Sum(E + O), E = Σ over steps of first group of x times first group of w, O the same of the second groups, each
+/// step one fused multiply-add per lane, steps ascending (<see cref="Product.Step"/>, <see cref="ILanes{TSelf}.Sum"/>).
+/// Two chains per row look few, but the processor begins the next weight row before the sums of this one are done.
+/// </summary>
+internal static unsafe class MatvecKernel<TLanes, T, TElement>
+    where TLanes : struct, ILanes<TLanes> where T : unmanaged where TElement : IElement<T>
+{
+    /// <summary>Most rows that one pass over a weight row serves.</summary>
+    public static int MaxRows => TLanes.HasManyRegisters ? 4 : 2;
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Share(void* argument, int share, int shares)
+    {
+        ref Product p = ref *(Product*)argument;
+        (int start, int end) = ThreadTeam.Share(p.Outputs, share, shares);
+        switch (p.Rows)
+        {
+            case 1:
+                Outputs<One>(p, start, end);
+                break;
+            case 2:
+                Outputs<Two>(p, start, end);
+                break;
+            case 3:
+                Outputs<Three>(p, start, end);
+                break;
+            default:
+                Outputs<Four>(p, start, end);
+                break;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    static void Outputs<TRows>(in Product p, int start, int end) where TRows : struct, ICount
+    {
+        int whole = p.Inputs / Product.Step * Product.Step, tail = p.Inputs - whole;
+        int width = p.Steps * Product.Step;
+        float* x0 = p.Lanes, x1 = x0 + width, x2 = x1 + width, x3 = x2 + width;
+        T* padded = stackalloc T[Product.Step]; // zeros, but for the last inputs of a row
+        T* w = (T*)p.Weight + (long)start * p.Inputs;
+        for (int output = start; output < end; output++)
+        {
+            TLanes even0 = default, odd0 = default, even1 = default, odd1 = default;
+            TLanes even2 = default, odd2 = default, even3 = default, odd3 = default;
+            int k = 0;
+            for (; k < whole; k += Product.Step)
+            {
+                TLanes first = TElement.First<TLanes>(w + k), second = TElement.Second<TLanes>(w + k);
+                even0 = TLanes.Fma(first, TLanes.Load(x0 + k), even0);
+                odd0 = TLanes.Fma(second, TLanes.Load(x0 + k + 16), odd0);
+                if (TRows.Value > 1)
+                {
+                    even1 = TLanes.Fma(first, TLanes.Load(x1 + k), even1);
+                    odd1 = TLanes.Fma(second, TLanes.Load(x1 + k + 16), odd1);
+                }
+                if (TRows.Value > 2)
+                {
+                    even2 = TLanes.Fma(first, TLanes.Load(x2 + k), even2);
+                    odd2 = TLanes.Fma(second, TLanes.Load(x2 + k + 16), odd2);
+                }
+                if (TRows.Value > 3)
+                {
+                    even3 = TLanes.Fma(first, TLanes.Load(x3 + k), even3);
+                    odd3 = TLanes.Fma(second, TLanes.Load(x3 + k + 16), odd3);
+                }
+            }
+            if (tail > 0)
+            {
+                // The last inputs mod 32 numbers, padded with zeros, take one more step like all others.
+                Unsafe.CopyBlockUnaligned(padded, w + k, (uint)(tail * sizeof(T)));
+                TLanes first = TElement.First<TLanes>(padded), second = TElement.Second<TLanes>(padded);
+                even0 = TLanes.Fma(first, TLanes.Load(x0 + k), even0);
+                odd0 = TLanes.Fma(second, TLanes.Load(x0 + k + 16), odd0);
+                if (TRows.Value > 1)
+                {
+                    even1 = TLanes.Fma(first, TLanes.Load(x1 + k), even1);
+                    odd1 = TLanes.Fma(second, TLanes.Load(x1 + k + 16), odd1);
+                }
+                if (TRows.Value > 2)
+                {
+                    even2 = TLanes.Fma(first, TLanes.Load(x2 + k), even2);
+                    odd2 = TLanes.Fma(second, TLanes.Load(x2 + k + 16), odd2);
+                }
+                if (TRows.Value > 3)
+                {
+                    even3 = TLanes.Fma(first, TLanes.Load(x3 + k), even3);
+                    odd3 = TLanes.Fma(second, TLanes.Load(x3 + k + 16), odd3);
+                }
+            }
+            Put(p, 0, output, TLanes.Add(even0, odd0));
+            if (TRows.Value > 1)
+            {
+                Put(p, 1, output, TLanes.Add(even1, odd1));
+            }
+            if (TRows.Value > 2)
+            {
+                Put(p, 2, output, TLanes.Add(even2, odd2));
+            }
+            if (TRows.Value > 3)
+            {
+                Put(p, 3, output, TLanes.Add(even3, odd3));
+            }
+            w += p.Inputs;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static void Put(in Product p, int row, int output, TLanes sums) => p.Put(row, output, TLanes.Sum(sums));
+}

@@ -1,0 +1,73 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using KvCuda.Tensors;
+
+namespace KvCuda.Backends.Cpu;
+
+/// <summary>A number known to the compiler of a generic method, which then writes code for exactly so many rows.</summary>
+internal interface ICount
+{
+    static abstract int Value { get; }
+}
+
+internal readonly struct One : ICount { public static int Value => 1; }
+
+internal readonly struct Two : ICount { public static int Value => 2; }
+
+internal readonly struct Three : ICount { public static int Value => 3; }
+
+internal readonly struct Four : ICount { public static int Value => 4; }
+
+internal readonly struct Five : ICount { public static int Value => 5; }
+
+internal readonly struct Six : ICount { public static int Value => 6; }
+
+/// <summary>y[r,o] (+)= x[r,:] · weight[o,:] (+ bias[o]): what the matrix kernels are given.</summary>
+internal unsafe struct Product
+{
+    public float* Y;      // (rows, outputs)
+    public float* X;      // (rows, inputs)
+    public void* Weight;  // (outputs, inputs)
+    public void* Bias;    // (outputs), or null
+    public float* Lanes;  // x in the lane order of the weights (XLanes)
+    public int Rows, Inputs, Outputs;
+    public DType BiasType;
+    public bool Accumulate;
+
+    /// <summary>Inputs are taken 32 at a time, the last ones padded with zeros.</summary>
+    public const int Step = 32;
+
+    public readonly int Steps => (Inputs + Step - 1) / Step;
+
+    /// <summary>Writes a finished sum.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public readonly void Put(int row, int output, float sum)
+    {
+        float* y = Y + (long)row * Outputs + output;
+        sum = Bias == null ? sum : sum + BiasOf(output);
+        *y = Accumulate ? *y + sum : sum;
+    }
+
+    /// <summary>Writes the first <paramref name="outputs"/> of four finished sums.</summary>
+    public readonly void Put4(int row, int output, Vector128<float> sums, int outputs)
+    {
+        if (outputs == 4 && Bias == null)
+        {
+            float* y = Y + (long)row * Outputs + output;
+            (Accumulate ? Vector128.Load(y) + sums : sums).Store(y);
+            return;
+        }
+        for (int i = 0; i < outputs; i++)
+        {
+            Put(row, output + i, sums[i]);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    readonly float BiasOf(int output) => BiasType switch
+    {
+        DType.F32 => ((float*)Bias)[output],
+        DType.BF16 => BF16.ToSingle(((ushort*)Bias)[output]),
+        _ => (float)((Half*)Bias)[output],
+    };
+}

@@ -1,0 +1,36 @@
+using KvCuda.Backends.Cpu;
+
+namespace KvCuda.Tests.Backends.Cpu;
+
+public sealed class InstructionSetTests
+{
+    [Fact]
+    public void The_backends_name_says_which_instructions_it_uses()
+    {
+        using var portable = new CpuBackend(1, InstructionSet.Portable);
+        Assert.Equal("cpu (portable SIMD, 1 thread)", portable.Name);
+        using var best = new CpuBackend(2, InstructionSets.Best);
+        Assert.Contains(InstructionSets.Best.Name(), best.Name, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_name_chooses_a_set_and_an_unknown_one_is_refused_by_name()
+    {
+        Assert.Equal(InstructionSets.Best, InstructionSets.Parse(null));
+        Assert.Equal(InstructionSets.Best, InstructionSets.Parse(""));
+        Assert.Equal(InstructionSet.Portable, InstructionSets.Parse("portable"));
+        DeviceException unknown = Assert.Throws<DeviceException>(() => InstructionSets.Parse("sse9"));
+        Assert.Contains("'sse9'; it must be avx512, avx2 or portable", unknown.Message, StringComparison.Ordinal);
+        foreach ((string name, InstructionSet set) in new[] { ("avx512", InstructionSet.Avx512), ("avx2", InstructionSet.Avx2) })
+        {
+            if (set.IsAvailable())
+            {
+                Assert.Equal(set, InstructionSets.Parse(name));
+            }
+            else
+            {
+                Assert.Contains("does not have", Assert.Throws<DeviceException>(() => InstructionSets.Parse(name)).Message, StringComparison.Ordinal);
+            }
+        }
+    }
+}
