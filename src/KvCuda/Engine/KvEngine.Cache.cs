@@ -140,7 +140,7 @@ public sealed partial class KvEngine
         return answer.Task;
     }
 
-    void TakeErrands()
+    internal void TakeErrands()
     {
         while (errands.TryDequeue(out Action? errand))
         {

@@ -101,7 +101,7 @@ internal sealed partial class KvStore
         {
             Close(s);
         }
-        return Find(tree.FindRoot(scope), [.. tokens.AsSpan(0, full * pageTokens), 0], int.MaxValue) * pageTokens;
+        return Peek([.. tokens.AsSpan(0, full * pageTokens), 0], scope);
     }
 
     // Whole pages from the first on of which full classes have every token.

@@ -36,6 +36,7 @@ public sealed class KvSnapshotRestoreTests
     [InlineData("0_1s", 1, 10, 10)]
     [InlineData("0_1", 4, 16, 16)]
     [InlineData("0_1", 8, 15, 8)]
+    [InlineData("0s", 8, 11, 0)]     // windows only, and no whole page of them
     [InlineData("0_1s", 4, 16, 0)]   // tokens 12 and 13 were forgotten by the window, so that 12 to 15 is no whole page
     public void Restored_work_shows_up_as_cached_tokens(string map, int pageTokens, int saved, int expected)
     {
@@ -67,12 +68,20 @@ public sealed class KvSnapshotRestoreTests
         }
         store.Close(s);
         KvUsage before = store.Usage;
-        for (int i = 0; i < file.Length; i += 3)
+        byte[] bytes = new byte[store.ArenaBytes], after = new byte[store.ArenaBytes];
+        memory.Read(0, bytes);
+        for (int i = 0; i < file.Length; i++)
         {
-            byte[] mutated = [.. file];
-            mutated[i] ^= 1;
-            Assert.Throws<KvSnapshotException>(() => store.Restore(new MemoryStream(mutated), Scope, Identity, memory));
+            foreach (int mask in (int[])[0x01, 0x80, 0xFF])
+            {
+                byte[] mutated = [.. file];
+                mutated[i] ^= (byte)mask;
+                Assert.Throws<KvSnapshotException>(() => store.Restore(new MemoryStream(mutated), Scope, Identity, memory));
+            }
+            Assert.Throws<KvSnapshotException>(() => store.Restore(new MemoryStream(file[..i]), Scope, Identity, memory));
         }
+        memory.Read(0, after);
+        Assert.True(bytes.AsSpan().SequenceEqual(after));
         store.Verify();
         Assert.Equal(before.Kinds, store.Usage.Kinds);
         Assert.Equal(4, store.Peek([5, 6, 7, 8, 9], Scope));

@@ -30,12 +30,12 @@ static class Shrinker
     /// <param name="run">null, or what went wrong</param>
     public static void Check(IReadOnlyList<Operation> program, Func<IReadOnlyList<Operation>, string?> run)
     {
-        if (run(program) is null)
+        if (run(program) is not { } wrong)
         {
             return;
         }
         List<Operation> shortest = Shrink([.. program], candidate => run(candidate) is not null);
-        Assert.Fail($"{run(shortest)}\nafter: [{string.Join(", ", shortest)}]");
+        Assert.Fail($"{run(shortest) ?? "(only sometimes) " + wrong}\nafter: [{string.Join(", ", shortest)}]");
     }
 
     public static List<Operation> Shrink(List<Operation> program, Func<List<Operation>, bool> fails)
