@@ -1,9 +1,12 @@
 // The parts of the host runner know each other by this page.
-//   engine.cpp       blocks and threads as fibers, barriers, the launch of a grid
+//   engine.cpp       the launch of a grid, its host threads
+//   fibers.cpp       blocks and threads as fibers;  waits.cpp  barriers
+//   faults.cpp       what is said when a kernel goes wrong
 //   collectives.cpp  what the lanes of a warp do together; asynchronous copies; atomics
 //   checks.cpp       every memory access of the checked flavour
 //   memory.cpp       device memory with exact extents
-//   driver.cpp       libcuda's names;  nvrtc.cpp  NVRTC's names
+//   driver*.cpp      libcuda's names and the order of work;  nvrtc.cpp  NVRTC's names
+//   options.cpp      options, counts, the last error
 #pragma once
 #include <atomic>
 #include <cstddef>

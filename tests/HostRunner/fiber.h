@@ -110,14 +110,25 @@ struct Worker {
 
 extern __attribute__((tls_model("initial-exec"))) thread_local Worker* worker;
 
+// fibers.cpp
+extern "C" void simt_switch(void** save, void* load);
+void enterBlock(Worker* w, Block* b); // its static variables are those that kernels see
+void growStacks(Worker* w, size_t count);
+// Threads of a block in their first state; `stack` is the number of the first one's stack.
+void prepareBlock(Worker* w, Block* b, uint64_t number, size_t stack);
+// Runs what is ready until nothing is; true unless a thread failed.
+bool runFibers(Worker* w);
 // Leaves the running thread until it is made ready again; other blocks of a cooperative launch may come first.
 void suspend(Worker* w, bool other_block = false);
 void makeReady(Thread* t);
+inline void progress(Worker* w) { w->idle_yields = 0; }
+
+// faults.cpp
 // The running thread's fault: records it and abandons the block.
 [[noreturn]] void fail(Result result, const std::string& what, void* frame);
 #define FAIL(result, ...) fail(result, format(__VA_ARGS__), __builtin_frame_address(0))
 std::string threadName(const Thread* t);
-inline void progress(Worker* w) { w->idle_yields = 0; }
+void reportDeadlock(Worker* w, Block* b);
 
 // checks.cpp
 void checkRead(Worker* w, uintptr_t p, size_t n, void* frame);
