@@ -22,8 +22,13 @@ internal static class DoctorCommand
         {
             Description = "Compile every kernel for sm_80 and sm_90a and print its budget and what it uses",
         };
-        var command = new Command("doctor", "What was found on this machine, every path tried, what is missing") { kernels };
-        command.SetAction(parse => parse.GetValue(kernels) ? KernelTable(parse.InvocationConfiguration.Output) : Report(parse.InvocationConfiguration.Output));
+        var startup = new Option<string?>("--startup")
+        {
+            Description = "Compile the kernels that this model's config.json needs, and print what the first start and later ones take",
+        };
+        var command = new Command("doctor", "What was found on this machine, every path tried, what is missing") { kernels, startup };
+        command.SetAction(parse => parse.GetValue(startup) is { } model ? KernelStartup.Report(model, parse.InvocationConfiguration.Output)
+            : parse.GetValue(kernels) ? KernelTable(parse.InvocationConfiguration.Output) : Report(parse.InvocationConfiguration.Output));
         return command;
     }
 
@@ -198,7 +203,8 @@ internal static class DoctorCommand
             {
                 try
                 {
-                    KernelUsage usage = compiler.Compile(source).Usage!.Value;
+                    KernelUsage usage = compiler.Compile(source).Usage
+                        ?? throw new DeviceException($"{source}: NVRTC {nvrtc.Version} says nothing of registers in a form that KvCuda knows.");
                     bool over = budget.Violations(usage, compiler.Architecture, assembly: null).Any();
                     row += $" | {usage.Registers}{(over ? " **over**" : "")} | {usage.SpillBytes} | {Bytes(usage.SharedBytes)}";
                     Interlocked.Add(ref broken, over ? 1 : 0);

@@ -75,6 +75,19 @@ internal interface IBackend : IDisposable
     /// <summary>Ends what <see cref="BeginRecording"/> began.</summary>
     void EndRecording() { }
 
+    // --- preparing: a backend that compiles is told beforehand what will run ---
+
+    /// <summary>
+    /// Passes that are walked until <see cref="EndPreparing"/> compute nothing: neither do verbs, nor reads and writes. They only
+    /// tell which kernels will be needed, so that all of them compile at the same time. False on a backend that has nothing
+    /// to prepare; then nothing is walked.
+    /// </summary>
+    /// <param name="always">also where preparing more than is used costs more than it saves</param>
+    bool BeginPreparing(bool always) => false;
+
+    /// <summary>Waits until everything that was asked for can run.</summary>
+    void EndPreparing() { }
+
     // --- tokens to vectors ---
 
     /// <summary>x[r,:] = table[index[r],:].</summary>
@@ -168,6 +181,62 @@ internal interface IBackend : IDisposable
     /// (1, rows) i32 or none: changed[r] becomes 1 if any stored bit of row r differs from what was there before
     /// </param>
     void StoreKv(in KvView kv, in Tensor k, in Tensor v, in BatchRows rows, in Tensor changed = default);
+
+    /// <summary>
+    /// Rotate(q), Rotate(k) and StoreKv(k, v). Afterwards k is scratch. Without <paramref name="cosSin"/> nothing is rotated.
+    /// </summary>
+    /// <param name="kv">where this layer's keys and values live</param>
+    /// <param name="q">(rows, heads * headDim) f32, rotated in place; or none</param>
+    /// <param name="k">(rows, kvHeads * headDim) f32, not yet rotated</param>
+    /// <param name="v">(rows, kvHeads * headDim) f32</param>
+    /// <param name="cosSin">(rows, 2 * pairs) f32, or none</param>
+    /// <param name="rows">positions and sequences of the rows</param>
+    /// <param name="changed">as in <see cref="StoreKv"/></param>
+    void RotateStoreKv(in KvView kv, in Tensor q, in Tensor k, in Tensor v, in Tensor cosSin, in BatchRows rows,
+        in Tensor changed = default)
+    {
+        if (!cosSin.IsNone)
+        {
+            if (!q.IsNone)
+            {
+                Rotate(q, cosSin, kv.HeadDim);
+            }
+            Rotate(k, cosSin, kv.HeadDim);
+        }
+        StoreKv(kv, k, v, rows, changed);
+    }
+
+    /// <summary>
+    /// q = rotate(x · queryᵀ + bias), and where the layer owns keys and values rotate(x · keyᵀ + bias) and x · valueᵀ + bias
+    /// into their pages. Without <paramref name="cosSin"/> nothing is rotated.
+    /// </summary>
+    /// <param name="kv">the store's shape; where this layer's keys and values live, if it owns any</param>
+    /// <param name="q">(rows, heads * headDim) f32; none if no queries are wanted</param>
+    /// <param name="k">(rows, kvHeads * headDim) f32, scratch; none if the layer owns no keys and values</param>
+    /// <param name="v">(rows, kvHeads * headDim) f32, scratch; none with k</param>
+    /// <param name="x">(rows, inputs) f32</param>
+    /// <param name="weights">the projections</param>
+    /// <param name="cosSin">(rows, 2 * pairs) f32, or none</param>
+    /// <param name="rows">positions and sequences of the rows</param>
+    /// <param name="changed">as in <see cref="StoreKv"/></param>
+    void MatMulQkv(in KvView kv, in Tensor q, in Tensor k, in Tensor v, in Tensor x, in QkvWeights weights, in Tensor cosSin,
+        in BatchRows rows, in Tensor changed = default)
+    {
+        if (!q.IsNone)
+        {
+            MatMul(q, x, weights.Query, weights.QueryBias);
+        }
+        if (!k.IsNone)
+        {
+            MatMul(k, x, weights.Key, weights.KeyBias);
+            MatMul(v, x, weights.Value, weights.ValueBias);
+            RotateStoreKv(kv, q, k, v, cosSin, rows, changed);
+        }
+        else if (!q.IsNone && !cosSin.IsNone)
+        {
+            Rotate(q, cosSin, kv.HeadDim);
+        }
+    }
 
     /// <summary>Stores zero keys and values for the rows: where the study's iterative prefill starts.</summary>
     void ZeroKv(in KvView kv, in BatchRows rows);

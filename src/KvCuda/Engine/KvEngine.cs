@@ -79,6 +79,12 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     /// <summary>Bytes of keys and values per token, over all owning layers.</summary>
     public long KvBytesPerToken => model.Layout.BytesPerToken;
 
+    /// <summary>
+    /// The error that ended the engine (a device that failed, usually); null while it works. It takes no further requests:
+    /// every one ends with this error. Dispose it and load another.
+    /// </summary>
+    public Exception? Failure => broken;
+
     internal LoadedModel Model => model;
 
     internal Scheduler Scheduler => scheduler;

@@ -29,6 +29,12 @@ internal sealed unsafe class GpuContext : IDisposable
     /// <summary>The CUcontext.</summary>
     public nint Handle { get; }
 
+    /// <summary>The context of a device that is not there: kernels are planned and compiled for it, and nothing else.</summary>
+    public static GpuContext Imaginary(GpuDevice device) => new(null!, device, 0, owned: false);
+
+    /// <summary>There is no device behind it.</summary>
+    public bool IsImaginary => Handle == 0;
+
     /// <summary>Retains the primary context of a device.</summary>
     public static GpuContext Primary(CudaDriver cuda, GpuDevice device)
     {
@@ -56,7 +62,7 @@ internal sealed unsafe class GpuContext : IDisposable
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Scope Enter()
     {
-        if (entered == this)
+        if (entered == this || IsImaginary)
         {
             return default;
         }

@@ -24,6 +24,15 @@ internal sealed unsafe class GpuDevice
         SharedBytesPerBlock = Attribute(DeviceAttribute.SharedBytesPerBlockOptIn);
     }
 
+    GpuDevice(string name, (int Major, int Minor) compute, int multiprocessors)
+    {
+        cuda = null!;
+        (Name, Compute, Multiprocessors, SharedBytesPerBlock) = (name, compute, multiprocessors, 227 << 10);
+    }
+
+    /// <summary>A device that is not there, to compile for: an H100's shape.</summary>
+    public static GpuDevice Imaginary => new("no device", (9, 0), 132);
+
     /// <summary>The CUdevice.</summary>
     public int Handle { get; }
 

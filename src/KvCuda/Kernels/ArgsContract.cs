@@ -19,17 +19,20 @@ internal static class ArgsContract
     public const DynamicallyAccessedMemberTypes Fields =
         DynamicallyAccessedMemberTypes.PublicFields | DynamicallyAccessedMemberTypes.NonPublicFields;
 
+    /// <summary>The file that messages about the contract name.</summary>
+    const string Name = "argument contract";
+
     const BindingFlags Instance = BindingFlags.Instance | BindingFlags.Public | BindingFlags.NonPublic;
 
     static readonly ConcurrentDictionary<Type, (string Path, long Offset, Type Type)[]> parts = new();
     static readonly ConcurrentDictionary<(Type, string), string> contracts = new();
 
-    // NVRTC has no offsetof in any spelling, but folds __INTADDR__ of a member of a null pointer; g++ (which is what
-    // defines __GNUC__) has the builtin.
+    // NVRTC has the builtin from 13.4 on; before, it folds __INTADDR__ of a member of a null pointer (libcu++'s offsetof does
+    // the same: NVIDIA/cccl pull request 11438). g++, which is what defines __GNUC__, has the builtin.
     const string Prelude = """
 
         #line 1 "argument contract"
-        #ifdef __GNUC__
+        #if defined(__GNUC__) || __CUDACC_VER_MAJOR__ > 13 || (__CUDACC_VER_MAJOR__ == 13 && __CUDACC_VER_MINOR__ >= 4)
         #define KVCUDA_OFFSET(type, field) __builtin_offsetof(type, field)
         #else
         #define KVCUDA_OFFSET(type, field) __INTADDR__(&((type*)0)->field)
@@ -48,6 +51,18 @@ internal static class ArgsContract
         #endif
 
         """;
+
+    /// <summary>
+    /// True if what the compiler complains about is the way in which the contract is written (a version that knows neither
+    /// spelling of offsetof), and not the structs: then a program without the contract says what else is wrong.
+    /// </summary>
+    public static bool IsNotUnderstood(string log)
+    {
+        return (Has("\"__INTADDR") || Has("\"__builtin_offsetof\"") || Has("must have a constant value"))
+        && Has(Name + "(") && !Has("static assertion failed") && !Has("has no member");
+
+        bool Has(string text) => log.Contains(text, StringComparison.Ordinal);
+    }
 
     /// <summary>Makes <typeparamref name="TPart"/> usable as a field: a group of arguments that several kernels share.</summary>
     public static void Part<[DynamicallyAccessedMembers(Fields)] TPart>() where TPart : unmanaged =>

@@ -10,14 +10,17 @@ namespace KvCuda.Kernels;
 /// </summary>
 internal abstract class Kernel
 {
-    private protected Kernel(KernelSource source, int dynamicSharedBytes)
+    private protected Kernel(KernelLibrary library, KernelSource source, int dynamicSharedBytes)
     {
+        Library = library;
         Source = source;
         DynamicSharedBytes = dynamicSharedBytes;
     }
 
     /// <summary>What was compiled.</summary>
     public KernelSource Source { get; }
+
+    private protected KernelLibrary Library { get; }
 
     /// <summary>A launch may ask for at most so many bytes of dynamic shared memory.</summary>
     public int DynamicSharedBytes { get; }
@@ -40,7 +43,7 @@ internal abstract class Kernel
 /// <inheritdoc cref="Kernel"/>
 internal sealed unsafe class Kernel<TArgs> : Kernel where TArgs : unmanaged
 {
-    internal Kernel(KernelSource<TArgs> source, int dynamicSharedBytes) : base(source, dynamicSharedBytes) { }
+    internal Kernel(KernelLibrary library, KernelSource<TArgs> source, int dynamicSharedBytes) : base(library, source, dynamicSharedBytes) { }
 
     /// <summary>Queues the kernel on the stream.</summary>
     /// <param name="stream">the stream, or a capture of it</param>
@@ -48,6 +51,10 @@ internal sealed unsafe class Kernel<TArgs> : Kernel where TArgs : unmanaged
     /// <param name="args">copied at once; the caller may change it afterwards</param>
     public void Launch(GpuStream stream, in Grid grid, in TArgs args)
     {
+        if (Library.Preparing)
+        {
+            return;
+        }
         if (Function is null)
         {
             ThrowNotLoaded();

@@ -60,8 +60,17 @@ internal sealed class KernelCompiler
         {
             return known;
         }
-        byte[] cubin = nvrtc.Compile(program, source.Path, headers, options, out string log)
-            ?? throw new DeviceException($"{source} does not compile for {Architecture}:\n{log}");
+        byte[]? cubin = nvrtc.Compile(program, source.Path, headers, options, out string log);
+        if (cubin is null && ArgsContract.IsNotUnderstood(log))
+        {
+            // A compiler of a later version than any that was tried: it must not keep the engine from running.
+            cubin = nvrtc.Compile(files.Text(source.Path), source.Path, headers, options, out string plainLog);
+            log = $"The argument struct is not proven equal to C#'s, because NVRTC {nvrtc.Version} does not understand the proof:\n{log}\n{plainLog}";
+        }
+        if (cubin is null)
+        {
+            throw new DeviceException($"{source} does not compile for {Architecture}:\n{log}");
+        }
         var compiled = new CompiledKernel(cubin, log, FromCache: false);
         cache?.Write(key, compiled);
         return compiled;

@@ -13,10 +13,18 @@ internal sealed class KernelLibrary(GpuContext context, KernelCompiler compiler)
     readonly Dictionary<string, Entry> entries = [];
     bool disposed;
 
+    /// <summary>
+    /// While set, launches queue nothing: who launches only tells which kernels it will need, and they start to compile.
+    /// </summary>
+    public bool Preparing { get; set; }
+
     /// <summary>Every kernel that was asked for.</summary>
     public IEnumerable<Kernel> Kernels => entries.Values.Select(entry => entry.Kernel);
 
     public GpuContext Context => context;
+
+    /// <summary>What was compiled, or taken from the cache; waits for it.</summary>
+    public IEnumerable<CompiledKernel> Compiled => entries.Values.Select(entry => entry.Compilation.GetAwaiter().GetResult());
 
     /// <summary>A kernel that is usable after the next <see cref="Complete"/>.</summary>
     /// <param name="source">the file and what is baked into it</param>
@@ -28,18 +36,22 @@ internal sealed class KernelLibrary(GpuContext context, KernelCompiler compiler)
         {
             return (Kernel<TArgs>)known.Kernel;
         }
-        var kernel = new Kernel<TArgs>(source, dynamicSharedBytes);
+        var kernel = new Kernel<TArgs>(this, source, dynamicSharedBytes);
         entries.Add(key, new(kernel, Task.Run(() => compiler.Compile(source))));
         return kernel;
     }
 
-    /// <summary>Waits for all compilations and brings their code to the device.</summary>
+    /// <summary>Waits for all compilations and brings their code to the device, if there is one.</summary>
     /// <exception cref="DeviceException">At least one does not compile or load.</exception>
     public void Complete()
     {
         foreach (Entry entry in entries.Values.Where(entry => entry.Module is null))
         {
             CompiledKernel compiled = entry.Compilation.GetAwaiter().GetResult();
+            if (context.IsImaginary)
+            {
+                continue;
+            }
             KernelSource source = entry.Kernel.Source;
             entry.Module = new GpuModule(context, compiled.Cubin, source.ToString());
             GpuFunction function = entry.Module.Function(source.Entry);

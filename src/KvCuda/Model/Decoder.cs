@@ -89,11 +89,16 @@ internal sealed partial class Decoder
             else
             {
                 Normalise(stream.H, stream.X, weights.Layers[layer].AttentionNorm, weights.Layers[layer].AttentionNormBias);
-                StoreKeysAndValues(layer, stream);
                 if (layer == sharing.LastOwner && !onlyWanted)
                 {
+                    Project(layer, stream, queries: false, keysAndValues: true);
                     stream = KeepWanted(batch, stream);
                     onlyWanted = true;
+                    Project(layer, stream, queries: true, keysAndValues: false);
+                }
+                else
+                {
+                    Project(layer, stream, queries: true, sharing.Owns(layer));
                 }
                 Attention(layer, stream);
                 Mlp(layer, stream);
@@ -117,27 +122,62 @@ internal sealed partial class Decoder
     void Layer(int layer, in Stream stream, in Tensor changed)
     {
         Normalise(stream.H, stream.X, weights.Layers[layer].AttentionNorm, weights.Layers[layer].AttentionNormBias);
-        StoreKeysAndValues(layer, stream, changed);
+        Project(layer, stream, queries: true, sharing.Owns(layer), changed);
         Attention(layer, stream);
         Mlp(layer, stream);
     }
 
-    // k = rotate(h Wk), v = h Wv, into the layer's pages. Layers that only read have neither.
-    void StoreKeysAndValues(int layer, in Stream stream, in Tensor changed = default)
+    // q = rotate(h Wq); k = rotate(h Wk), v = h Wv into the layer's pages. Layers that only read have neither of the latter.
+    void Project(int layer, in Stream stream, bool queries, bool keysAndValues, in Tensor changed = default)
     {
-        if (!sharing.Owns(layer))
+        int rows = stream.Rows.Count;
+        if (rows == 0)
         {
             return;
         }
         LayerWeights w = weights.Layers[layer];
-        Tensor k = work.K.Top(stream.Rows.Count), v = work.V.Top(stream.Rows.Count);
-        backend.MatMul(k, stream.H, w.Key, w.KeyBias);
-        backend.MatMul(v, stream.H, w.Value, w.ValueBias);
-        Rotate(k, w.KeyNorm, stream.CosSin);
-        backend.StoreKv(KvOf(layer), k, v, stream.Rows, changed);
+        Tensor q = queries ? work.Q.Top(rows) : default;
+        Tensor k = keysAndValues ? work.K.Top(rows) : default, v = keysAndValues ? work.V.Top(rows) : default;
+        KvView own = keysAndValues ? KvOf(layer) : kv[layer];
+        if (config.HeadNorm == HeadNorm.None)
+        {
+            backend.MatMulQkv(own, q, k, v, stream.H,
+                new(w.Query, w.QueryBias, w.Key, w.KeyBias, w.Value, w.ValueBias), stream.CosSin, stream.Rows, changed);
+            return;
+        }
+        if (queries)
+        {
+            backend.MatMul(q, stream.H, w.Query, w.QueryBias);
+        }
+        if (keysAndValues)
+        {
+            backend.MatMul(k, stream.H, w.Key, w.KeyBias);
+            backend.MatMul(v, stream.H, w.Value, w.ValueBias);
+        }
+        if (config.HeadNorm == HeadNorm.BeforeRope)
+        {
+            NormaliseHeads(q, w.QueryNorm);
+            NormaliseHeads(k, w.KeyNorm);
+            if (keysAndValues)
+            {
+                backend.RotateStoreKv(own, q, k, v, stream.CosSin, stream.Rows, changed);
+                return;
+            }
+        }
+        Rotate(q, stream.CosSin);
+        Rotate(k, stream.CosSin);
+        if (config.HeadNorm == HeadNorm.AfterRope)
+        {
+            NormaliseHeads(q, w.QueryNorm);
+            NormaliseHeads(k, w.KeyNorm);
+        }
+        if (keysAndValues)
+        {
+            backend.StoreKv(own, k, v, stream.Rows, changed);
+        }
     }
 
-    // x += attend(rotate(h Wq), the keys and values of the layer it reads) Wo
+    // x += attend(q, the keys and values of the layer it reads) Wo
     void Attention(int layer, in Stream stream)
     {
         if (stream.Rows.Count == 0)
@@ -146,8 +186,6 @@ internal sealed partial class Decoder
         }
         LayerWeights w = weights.Layers[layer];
         Tensor q = work.Q.Top(stream.Rows.Count), attended = work.Attended.Top(stream.Rows.Count);
-        backend.MatMul(q, stream.H, w.Query, w.QueryBias);
-        Rotate(q, w.QueryNorm, stream.CosSin);
         backend.Attend(attended, q, kv[layer], stream.Rows,
             new(config.AttentionScale, sharing.Window(layer), sharing.StrictlyEarlier(layer)));
         backend.MatMulAdd(stream.X, attended, w.Output, w.OutputBias);
@@ -189,21 +227,21 @@ internal sealed partial class Decoder
         }
     }
 
-    // Positions into queries or keys, with the per-head norm some families put before (Qwen3) or after (Hunyuan) it.
-    void Rotate(in Tensor x, in Tensor headNorm, in Tensor cosSin)
+    // The norm that some families put before (Qwen3) or after (Hunyuan) the rotation of queries and keys.
+    void NormaliseHeads(in Tensor x, in Tensor weight)
     {
-        Tensor heads = x.View((int)(x.Count / config.HeadDim), config.HeadDim);
-        if (config.HeadNorm == HeadNorm.BeforeRope)
+        if (!x.IsNone)
         {
-            backend.RmsNorm(heads, heads, headNorm, config.NormEpsilon);
+            Tensor heads = x.View((int)(x.Count / config.HeadDim), config.HeadDim);
+            backend.RmsNorm(heads, heads, weight, config.NormEpsilon);
         }
-        if (!cosSin.IsNone)
+    }
+
+    void Rotate(in Tensor x, in Tensor cosSin)
+    {
+        if (!x.IsNone && !cosSin.IsNone)
         {
             backend.Rotate(x, cosSin, config.HeadDim);
-        }
-        if (config.HeadNorm == HeadNorm.AfterRope)
-        {
-            backend.RmsNorm(heads, heads, headNorm, config.NormEpsilon);
         }
     }
 

@@ -28,5 +28,8 @@ internal sealed record LoadOptions
     /// <summary>Most rows of a pass whose logits are wanted; null is one per sequence.</summary>
     public int? MaxWanted { get; init; }
 
+    /// <summary>Compile every kernel that may be needed at once, also under the host runner.</summary>
+    public bool PreparesAlways { get; init; }
+
     public PrefillMode Prefill { get; init; } = PrefillMode.Converged;
 }

@@ -38,6 +38,12 @@ internal sealed class LoadedModel : IDisposable
             (MaxContext + options.PageTokens - 1) / options.PageTokens);
         decoder = new(backend, config, weights, Sharing, KvOfOwner, options.MaxRows, wanted);
         chunk = new(options.MaxRows);
+        if (backend.BeginPreparing(options.PreparesAlways))
+        {
+            report("device", 0);
+            decoder.Prepare(batch, options.Prefill, MaxContext);
+            backend.EndPreparing();
+        }
         report("ready", 1);
     }
 

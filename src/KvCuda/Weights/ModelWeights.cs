@@ -104,6 +104,26 @@ sealed class ModelWeights : IDisposable
         return new(shared, byLayer, owned);
     }
 
+    /// <summary>The shapes of a model's weights at an address that nothing may read: for planning what would run.</summary>
+    /// <param name="config">the model</param>
+    /// <param name="ownsKv">whether a layer computes keys and values</param>
+    /// <param name="type">of all weights</param>
+    /// <param name="address">as aligned as weights would be</param>
+    public static ModelWeights WithoutNumbers(ModelConfig config, Func<int, bool> ownsKv, DType type, nint address)
+    {
+        var shared = new Tensor[TensorRoles.Count];
+        Tensor[][] byLayer = [.. Enumerable.Range(0, config.Layers).Select(_ => new Tensor[TensorRoles.Count])];
+        foreach (TensorSpec spec in TensorList.Of(config, ownsKv))
+        {
+            (spec.Layer < 0 ? shared : byLayer[spec.Layer])[(int)spec.Role] = new(spec.Name, type, address, spec.Rows, spec.Columns);
+        }
+        if (config.TiedHead)
+        {
+            shared[(int)TensorRole.Head] = shared[(int)TensorRole.Embedding];
+        }
+        return new(shared, byLayer, null);
+    }
+
     /// <summary>Finds a tensor under its name, with or without the family's prefix.</summary>
     public static StoredTensor? Find(SafetensorsModel files, ModelConfig config, in TensorSpec spec)
     {

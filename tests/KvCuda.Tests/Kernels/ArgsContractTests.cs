@@ -60,6 +60,13 @@ public class ArgsContractTests
     public void A_field_that_differs_is_named_by_the_compiler(string fields, string expected) =>
         Assert.Contains(expected, Compile(fields), StringComparison.Ordinal);
 
+    [Theory]
+    [InlineData("#define __INTADDR__ __INTADDR_NOT_KNOWN__", true)] // what a compiler without it would say
+    [InlineData("#define __INTADDR__(place) ((long long)(place) + clock())", true)] // or one that does not fold it
+    [InlineData("", false)]
+    public void A_compiler_that_does_not_understand_the_proof_still_compiles_and_says_so(string first, bool noted) =>
+        Assert.Equal(noted, Compile(Fields, first + "\n" + Pages_).StartsWith("The argument struct is not proven equal to C#'s", StringComparison.Ordinal));
+
     [Fact]
     public void A_group_of_arguments_is_checked_through_its_path() => Assert.Contains("ScaleArgs.kv.layer_offset: at byte 32 in C#",
         Compile(Fields, "struct Pages { long long layer_offset; unsigned char* arena; unsigned mask; };"), StringComparison.Ordinal);

@@ -123,12 +123,7 @@ internal sealed partial class CudaBackend
 
     void Product(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, Epilogue epilogue)
     {
-        Expect.Shape(y, x.Rows, weight.Rows);
-        Expect.Shape(weight, weight.Rows, x.Columns);
-        if (!bias.IsNone)
-        {
-            Expect.Shape(bias, 1, weight.Rows);
-        }
+        ExpectProjection(y, x, weight, bias);
         using GpuContext.Scope scope = Begin();
         matmul.Launch(stream, y, x, weight, bias, epilogue);
     }
@@ -194,6 +189,74 @@ internal sealed partial class CudaBackend
         }
     }
 
+    public void RotateStoreKv(in KvView kv, in Tensor q, in Tensor k, in Tensor v, in Tensor cosSin, in BatchRows rows,
+        in Tensor changed = default)
+    {
+        Counters.Count(nameof(RotateStoreKv));
+        RotateAndStore(kv, q, k, v, cosSin, rows, changed);
+    }
+
+    public void MatMulQkv(in KvView kv, in Tensor q, in Tensor k, in Tensor v, in Tensor x, in QkvWeights weights,
+        in Tensor cosSin, in BatchRows rows, in Tensor changed = default)
+    {
+        Counters.Count(nameof(MatMulQkv));
+        QkvWeights wanted = k.IsNone ? weights with { Key = default, KeyBias = default, Value = default, ValueBias = default } : weights;
+        // Whether a row changed is one block's to say, so there the composition runs.
+        if (changed.IsNone && matmul.FusesQkv(x.Rows, q, wanted))
+        {
+            ExpectProjection(q, x, wanted.Query, wanted.QueryBias);
+            ExpectProjection(k, x, wanted.Key, wanted.KeyBias);
+            ExpectProjection(v, x, wanted.Value, wanted.ValueBias);
+            using GpuContext.Scope scope = Begin();
+            matmul.LaunchQkv(stream, kv, q, x, wanted, cosSin, rows);
+            return;
+        }
+        if (!q.IsNone)
+        {
+            Product(q, x, weights.Query, weights.QueryBias, Epilogue.Store);
+        }
+        if (!k.IsNone)
+        {
+            Product(k, x, weights.Key, weights.KeyBias, Epilogue.Store);
+            Product(v, x, weights.Value, weights.ValueBias, Epilogue.Store);
+            RotateAndStore(kv, q, k, v, cosSin, rows, changed);
+        }
+        else if (!q.IsNone && !cosSin.IsNone && x.Rows > 0)
+        {
+            using GpuContext.Scope scope = Begin();
+            rotate.Launch(stream, q, cosSin, kv.HeadDim);
+        }
+    }
+
+    void RotateAndStore(in KvView kv, in Tensor q, in Tensor k, in Tensor v, in Tensor cosSin, in BatchRows rows, in Tensor changed)
+    {
+        Expect.Shape(k, rows.Count, kv.KvHeads * kv.HeadDim);
+        Expect.Shape(v, rows.Count, kv.KvHeads * kv.HeadDim);
+        if (!q.IsNone)
+        {
+            Expect.Shape(q, rows.Count, q.Columns);
+        }
+        using GpuContext.Scope scope = Begin();
+        if (rows.Count > 0)
+        {
+            rotateStoreKv.Launch(stream, kv, q, k, v, cosSin, rows, changed);
+        }
+    }
+
+    static void ExpectProjection(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias)
+    {
+        if (y.IsNone)
+        {
+            return;
+        }
+        Expect.Shape(y, x.Rows, weight.Rows);
+        Expect.Shape(weight, weight.Rows, x.Columns);
+        if (!bias.IsNone)
+        {
+            Expect.Shape(bias, 1, weight.Rows);
+        }
+    }
+
     public void ZeroKv(in KvView kv, in BatchRows rows)
     {
         Counters.Count(nameof(ZeroKv));
@@ -245,6 +308,7 @@ internal sealed partial class CudaBackend
     RopeAngles ropeAngles = null!;
     Rotate rotate = null!;
     StoreKv storeKv = null!;
+    RotateStoreKv rotateStoreKv = null!;
     ZeroKv zeroKv = null!;
     AttentionKernels attention = null!;
     Kernels.Sample.SampleRow sampleRow = null!;
@@ -262,6 +326,7 @@ internal sealed partial class CudaBackend
         ropeAngles = new(library);
         rotate = new(library);
         storeKv = new(library);
+        rotateStoreKv = new(library);
         zeroKv = new(library);
         attention = new(library) { Exact = numerics == Numerics.Exact };
         sampleRow = new(library);

@@ -25,6 +25,7 @@ internal sealed unsafe partial class CudaBackend : IBackend
     readonly StagingRing staging;
     readonly Dictionary<nint, GpuMemory> allocations = [];
     readonly Dictionary<nint, Tensor> weights = []; // by the host's address: tied weights are one copy
+    readonly bool preparesAlways;
     GpuMemory? scratch;
     bool disposed;
 
@@ -40,6 +41,8 @@ internal sealed unsafe partial class CudaBackend : IBackend
         KernelCache? cache = KernelCache.Open(KernelCache.DefaultDirectory(), out _);
         library = new(context, new(libraries.Compiler, context.Device.Architecture, files, cache));
         staging = new(stream, StagingHalfBytes);
+        // Under the host runner a kernel takes g++ a while, and tests use few of those that an engine may need.
+        preparesAlways = !libraries.Driver.IsHostRunner;
         Counters = new() { Launches = Launches };
         MakeLaunchers(numerics);
         Name = $"{(libraries.Driver.IsHostRunner ? "cuda-host" : $"cuda:{context.Device.Handle}")} ({context.Device.Name}, " +
@@ -116,6 +119,10 @@ internal sealed unsafe partial class CudaBackend : IBackend
 
     public nint AllocateBytes(string name, long bytes)
     {
+        if (context.IsImaginary)
+        {
+            return ImaginaryAddress;
+        }
         using GpuContext.Scope scope = Begin();
         var memory = new GpuMemory(context, bytes, name);
         allocations.Add(memory.Address, memory);
@@ -135,7 +142,7 @@ internal sealed unsafe partial class CudaBackend : IBackend
 
     public Tensor Load(in Tensor hostWeight)
     {
-        if (hostWeight.IsNone)
+        if (hostWeight.IsNone || context.IsImaginary)
         {
             return hostWeight;
         }
@@ -157,6 +164,10 @@ internal sealed unsafe partial class CudaBackend : IBackend
     public void Write(in Tensor destination, ReadOnlySpan<byte> source)
     {
         ExpectBytes(destination, source.Length);
+        if (library.Preparing)
+        {
+            return;
+        }
         using GpuContext.Scope scope = Begin();
         staging.Write(destination.Address, source);
     }
@@ -164,12 +175,20 @@ internal sealed unsafe partial class CudaBackend : IBackend
     public void Read(Span<byte> destination, in Tensor source)
     {
         ExpectBytes(source, destination.Length);
+        if (library.Preparing)
+        {
+            return;
+        }
         using GpuContext.Scope scope = Begin();
         staging.Read(destination, source.Address);
     }
 
     public void CopyBytes(nint destination, nint source, long bytes)
     {
+        if (library.Preparing)
+        {
+            return;
+        }
         using GpuContext.Scope scope = Begin();
         stream.Copy(destination, source, bytes);
     }
@@ -187,6 +206,11 @@ internal sealed unsafe partial class CudaBackend : IBackend
             return;
         }
         disposed = true;
+        if (context.IsImaginary)
+        {
+            library.Dispose();
+            return;
+        }
         // Nothing may be freed under work that still runs. After a failure there is nothing to wait for.
         if (context.Lost is null)
         {
@@ -208,6 +232,10 @@ internal sealed unsafe partial class CudaBackend : IBackend
     // Memory that verbs use among themselves, in stream order. It grows before a pass is captured, never within one.
     nint Scratch(long bytes)
     {
+        if (context.IsImaginary)
+        {
+            return ImaginaryAddress;
+        }
         if (scratch is null || scratch.Bytes < bytes)
         {
             if (recording is not null)

@@ -8,6 +8,7 @@ internal sealed class MatmulKernels(KernelLibrary library)
 {
     readonly Matvec matvec = new(library);
     readonly MatvecGate matvecGate = new(library);
+    readonly MatvecQkv matvecQkv = new(library);
     readonly MatmulTile tile = new(library);
     readonly MatmulMma mma = new(library);
 
@@ -56,5 +57,23 @@ internal sealed class MatmulKernels(KernelLibrary library)
         }
         Launch(stream, g, x, gate, default, Epilogue.Store);
         Launch(stream, g, x, up, default, Epilogue.Gate(activation));
+    }
+
+    /// <summary>True if the three projections are one launch: few rows, and weights of one type.</summary>
+    public bool FusesQkv(int rows, in Tensor q, in QkvWeights weights)
+    {
+        Tensor first = q.IsNone ? weights.Key : weights.Query;
+        return MatmulPlan.Choose(rows, first.Rows, MatmulMma.Takes(first), Consistent, Exact, Multiprocessors).Kernel
+            == MatmulPlan.Kind.Matvec && MatvecQkv.Takes(q, weights);
+    }
+
+    /// <summary>Queries, and keys and values into their pages: where <see cref="FusesQkv"/>.</summary>
+    public void LaunchQkv(GpuStream stream, in KvView kv, in Tensor q, in Tensor x, in QkvWeights weights, in Tensor cosSin,
+        in BatchRows rows)
+    {
+        if (x.Rows > 0)
+        {
+            matvecQkv.Launch(stream, kv, q, x, weights, cosSin, rows);
+        }
     }
 }
