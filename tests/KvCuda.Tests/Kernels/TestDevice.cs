@@ -36,8 +36,14 @@ sealed unsafe class TestDevice : IDisposable
     {
         string? path = CudaLibraries.HostRunnerPath();
         Assert.SkipWhen(!IsGpu && path is null, "no host runner on this machine: it needs g++ on x86-64 Linux");
-        return new(IsGpu ? CudaLibraries.OfDevice() : CudaLibraries.OfHostRunner(), files ?? KernelFiles.Embedded);
+        return new(IsGpu ? CudaLibraries.OfDevice() : CudaLibraries.OfHostRunner(), files ?? Kernels.Value);
     }
+
+    // Another folder's files in place of the assembly's: how bugs are planted (MutationTests).
+    static readonly Lazy<KernelFiles> Kernels = new(() => Environment.GetEnvironmentVariable("KVCUDA_TEST_KERNELS") is { Length: > 0 } folder
+        ? KernelFiles.From(Directory.GetFiles(folder, "*", SearchOption.AllDirectories)
+            .ToDictionary(file => Path.GetRelativePath(folder, file).Replace('\\', '/'), File.ReadAllText))
+        : KernelFiles.Embedded);
 
     /// <summary>Device memory with these values.</summary>
     public DeviceArray<T> Upload<T>(params ReadOnlySpan<T> values) where T : unmanaged

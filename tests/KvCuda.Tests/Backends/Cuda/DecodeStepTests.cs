@@ -1,0 +1,95 @@
+using System.Runtime.InteropServices;
+using KvCuda.Backends;
+using KvCuda.KvStore;
+using KvCuda.Model;
+using KvCuda.Tensors;
+using KvCuda.Tests.Models;
+
+namespace KvCuda.Tests.Backends.Cuda;
+
+/// <summary>What a step costs the host, and what is ready before the first.</summary>
+public sealed class DecodeStepTests
+{
+    static LoadedModel Load(string golden, int sequences, bool prepared = false) => LoadedModel.Load(Repository.Golden(golden), new()
+    {
+        Device = CudaModels.Device,
+        MaxSequences = sequences,
+        MaxRows = 32,
+        PageTokens = 16,
+        MaxContext = 128,
+        PreparesAlways = prepared,
+    });
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    public void A_decode_step_allocates_nothing(int count)
+    {
+        using LoadedModel model = Load("llama-standard", count);
+        Batch batch = model.Batch;
+        IBackend backend = model.Backend;
+        Tensor next = backend.Allocate("next", DType.I32, 1, count), rows = backend.Allocate("greedy", DType.I32, count, SampleRow.Words);
+        Tensor noHistory = backend.Allocate("history", DType.I32, 1, 1);
+        SampleRow[] greedy = new SampleRow[count];
+        Array.Fill(greedy, new() { RepetitionPenalty = 1, TopP = 1 });
+        backend.Write(rows, MemoryMarshal.AsBytes<SampleRow>(greedy));
+        KvSequence[] sequences = [.. Enumerable.Range(0, count).Select(_ => model.Store.Open())];
+        int[] tokens = [.. Enumerable.Range(3, count)], chosen = new int[count];
+        long allocated = 0;
+        void Step()
+        {
+            for (int i = 0; i < count; i++)
+            {
+                Assert.True(model.Store.TryReserve(sequences[i], 1));
+            }
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            batch.Clear();
+            for (int i = 0; i < count; i++)
+            {
+                batch.Add(tokens.AsSpan(i, 1), sequences[i].Length, wanted: 1);
+            }
+            for (int i = 0; i < count; i++)
+            {
+                model.WriteTables(i, sequences[i]);
+            }
+            model.CopyPages();
+            batch.Upload();
+            Tensor logits = model.Forward();
+            backend.Sample(next, logits, rows, noHistory);
+            backend.Read(MemoryMarshal.AsBytes(chosen.AsSpan()), next);
+            allocated += GC.GetAllocatedBytesForCurrentThread() - before;
+            // The store remembers a page that is full: that is no step's.
+            for (int i = 0; i < count; i++)
+            {
+                model.Store.Advance(sequences[i], tokens.AsSpan(i, 1));
+            }
+            chosen.CopyTo(tokens, 0);
+        }
+        // The first pass compiles, the second is captured, later ones are replayed; .NET itself settles meanwhile.
+        for (int step = 0; step < 40; step++)
+        {
+            Step();
+        }
+        allocated = 0;
+        for (int step = 0; step < 40; step++) // over the ends of pages
+        {
+            Step();
+        }
+        Assert.Equal(0, allocated);
+    }
+
+    [Theory]
+    [InlineData("llama-standard")]
+    [InlineData("sandwich-top")]
+    public void What_was_prepared_is_all_that_runs(string golden)
+    {
+        using LoadedModel model = Load(golden, sequences: 3, prepared: true);
+        var backend = (KvCuda.Backends.Cuda.CudaBackend)model.Backend;
+        string[] prepared = [.. backend.Library.Kernels.Select(kernel => kernel.Source.ToString())];
+        Assert.DoesNotContain(backend.Library.Kernels, kernel => kernel.Launches > 0);
+        GoldenCase cases = new(golden);
+        new KvCuda.Engine.LogitsRun(model, PrefillMode.Converged).Run([.. cases.Prompts.Skip(4).Take(3)], 4);
+        Assert.Contains(backend.Library.Kernels, kernel => kernel.Launches > 0);
+        Assert.Equal([], backend.Library.Kernels.Select(kernel => kernel.Source.ToString()).Except(prepared));
+    }
+}
