@@ -103,7 +103,7 @@ run_tests() {
     local limit status=0 failing
     wanted tests || return 0
     limit=$(allowed 200) || { "${bench[@]}" "${common[@]}" --state tests "not run: the run's time was over" && return 0; }
-    local classes=(-class 'KvCuda.Tests.Kernels.*' -class '*PtxTests' -class '*CudaBackendTests' -class '*CudaGoldenTests')
+    local classes=(-class 'KvCuda.Tests.Kernels.*' -class '*PtxTests' -class 'KvCuda.Tests.Backends.Cuda.*' -class 'KvCuda.Tests.Models.Cuda*')
     [ -z "$tiny" ] || classes=(-class '*NormTests' -class '*RopeTests')
     # One class after another: they share the device.
     timeout -k 5 "$limit" "${tests[@]}" -nocolor -maxThreads 1 "${classes[@]}" >"$log" 2>&1 || status=$?
@@ -218,6 +218,7 @@ section classes 40
 section variants 60
 section soak $((soak + 30))
 run_sanitizer
+section kernels 30
 section verbs 40
 "${bench[@]}" "${common[@]}" --end
 status=$?

@@ -27,8 +27,13 @@ internal static class KernelStartup
             output.WriteLine(probe.NotFound("tests/fetch-nvrtc.sh fetches it into .tools/nvrtc; KVCUDA_NVRTC names another one.").Message);
             return 1;
         }
+        return Measure(model, new(probe.Handle, probe.Path), output);
+    }
+
+    /// <summary>The same with a compiler that was found.</summary>
+    public static int Measure(string model, Nvrtc nvrtc, TextWriter output)
+    {
         ModelConfig config = ModelConfig.LoadFile(Directory.Exists(model) ? Path.Combine(model, "config.json") : model);
-        var nvrtc = new Nvrtc(probe.Handle, probe.Path);
         GpuContext? gpu = OpenGpu();
         string architecture = (gpu?.Device ?? GpuDevice.Imaginary).Architecture;
         string folder = Directory.CreateTempSubdirectory("kvcuda-startup-").FullName;
@@ -62,6 +67,7 @@ internal static class KernelStartup
         const int sequences = 64, rows = 256, pageTokens = 64;
         long start = Stopwatch.GetTimestamp();
         using CudaBackend backend = CudaBackend.ToCompileOnly(new(nvrtc, architecture, KernelFiles.Embedded, cache), Numerics.Fast);
+        backend.BeginPreparing(always: true);
         LayerSharing sharing = LoadedModel.SharingOf(config, null);
         DType type = config.Type ?? DType.BF16;
         nint somewhere = backend.AllocateBytes("weights", 1);
@@ -71,7 +77,6 @@ internal static class KernelStartup
         KvView KvOf(int owner) => new(somewhere, layout.LayerOffset(owner), pageTokens, config.KvHeads, config.HeadDim, type,
             batch.PageTable(layout.ClassOf(owner)));
         var decoder = new Decoder(backend, config, weights, sharing, KvOf, rows, sequences);
-        backend.BeginPreparing(always: true);
         decoder.Prepare(batch, PrefillMode.Converged, config.MaxPositions);
         backend.EndPreparing();
         kernels = [.. backend.Library.Compiled];

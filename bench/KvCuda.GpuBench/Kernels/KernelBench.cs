@@ -33,7 +33,7 @@ internal sealed partial class KernelBench(CudaBackend backend, bool small) : IDi
 
     KernelResult Measure(string kernel, string shape, double bytes, double flops, Action<int> launch)
     {
-        double time = stopwatch.Microseconds(launch);
+        double time = stopwatch.MicrosecondsInGraph(launch);
         made.ForEach(backend.Free);
         made.Clear();
         return new(kernel, shape, time, bytes, flops);

@@ -23,6 +23,7 @@ internal sealed record Section(string Name, string Title, string About, Action<B
         new("peers", "Side by side", "The same shapes with random weights in the same run; the peers' figures are their best of the ways tried.", null),
         new("classes", "What the consistent class costs", "The same work in both numerics classes.", ClassSection.Run),
         new("variants", "Kernels that wait for a figure", "Forms that the plan does not choose yet beside the one it does; the fastest is named.", VariantSection.Run),
+        new("kernels", "Kernels, each alone", "Every kernel under its own name at the 1.1B shape's sizes; weights rotate through more than the L2 cache holds.", KernelSection.Run),
         new("verbs", "Verbs at the models' sizes", "Every verb of a decode step and of a prompt, cold: weights rotate through more than the L2 cache holds.", VerbSection.Run),
         new("sanitizer", "Right: compute-sanitizer", "memcheck and racecheck over a part of the tests.", null),
         new("soak", "Right: random requests", "Random prompts, shared prefixes, cancellations and sessions in class consistent; every answer is compared with a cold run of the prompt alone.", SoakSection.Run),
