@@ -11,8 +11,9 @@ namespace KvCuda.PeerBench;
 /// <param name="Context">longest sequence in tokens</param>
 /// <param name="Numerics">fast or consistent</param>
 /// <param name="Sharing">another sharing map, or null</param>
+/// <param name="Weights">stored or int8</param>
 internal sealed record ChildSetup(
-    string Path, string? PeerFolder, int Threads, int Context, string Numerics = "fast", string? Sharing = null);
+    string Path, string? PeerFolder, int Threads, int Context, string Numerics = "fast", string? Sharing = null, string Weights = "stored");
 
 /// <summary>One line to a child.</summary>
 internal sealed record Request(string Do, int A = 0, int B = 0, int C = 0, int[]? Prompt = null);
@@ -92,6 +93,7 @@ internal static class Child
         : new OurEngine(setup.Path, new KvEngineOptions
         {
             Device = "cpu", Threads = setup.Threads, MaxContext = setup.Context, Numerics = setup.Numerics, Sharing = setup.Sharing,
+            Weights = setup.Weights,
         });
 }
 

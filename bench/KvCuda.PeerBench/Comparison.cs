@@ -18,7 +18,7 @@ internal sealed record Plan(
 /// </summary>
 internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder, int threads, Action<string> say)
 {
-    public const string Fast = "KvCuda", Consistent = "KvCuda consistent", Peer = "llama.cpp", PeerQuantised = "llama.cpp q8_0";
+    public const string Fast = "KvCuda", Consistent = "KvCuda consistent", Int8 = "KvCuda int8", Peer = "llama.cpp", PeerQuantised = "llama.cpp q8_0";
     public const string Prefill = "prefill", Decode = "decode", Long = "decode long", Batch = "decode batch", First = "first token",
         Peak = "peak memory", Read1 = "read 1", ReadAll = "read all", Flops1 = "flops 1", FlopsAll = "flops all";
 
@@ -53,6 +53,7 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
         {
             (Fast, new(model.Folder, null, threads, Context)),
             (Consistent, new(model.Folder, null, threads, Context, "consistent")),
+            (Int8, new(model.Folder, null, threads, Context, Weights: "int8")),
         };
         if (peerFolder is not null && model.Gguf is var (stored, quantised))
         {
@@ -115,9 +116,9 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
             Descriptions[name] = child.Ask(new("describe")).Text!;
             logits[name] = child.Ask(new("logits", Prompt: prompt[..16])).Numbers;
             // Twice: .NET compiles a method anew once it is known to be hot.
-            for (int i = 0; i < (name is Fast or Consistent ? 2 : 1); i++)
+            for (int i = 0; i < (name is Fast or Consistent or Int8 ? 2 : 1); i++)
             {
-                child.Ask(new("generate", A: 40, Prompt: prompt));
+                child.Ask(new("generate", A: Math.Min(40, plan.Steps), Prompt: prompt));
             }
             if (plan.Has("long") && name != Consistent)
             {

@@ -41,7 +41,7 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         Line();
         Line($"## {c.Model.Name}, {stored}");
         Line();
-        foreach ((string who, string what) in c.Descriptions.Where(d => d.Key is not Consistent and not PeerQuantised))
+        foreach ((string who, string what) in c.Descriptions.Where(d => d.Key is not Consistent and not Int8 and not PeerQuantised))
         {
             Line($"- {who}: {what}");
         }
@@ -55,8 +55,8 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         }
         Disturbance(c);
         Line();
-        Line($"| | KvCuda | llama.cpp {stored} | ratio | llama.cpp q8_0 | ratio to q8_0 |");
-        Line("|---|--:|--:|--:|--:|--:|");
+        Line($"| | KvCuda {stored} | llama.cpp {stored} | ratio | KvCuda int8 | llama.cpp q8_0 | ratio |");
+        Line("|---|--:|--:|--:|--:|--:|--:|");
         Row(c, $"prefill {c.Plan.Prompt}, tokens/s", Prefill, Fast);
         Row(c, $"prefill {c.Plan.Prompt}, numerics consistent, tokens/s", Prefill, Consistent);
         Row(c, $"decode after it ({c.Plan.Steps} tokens), tokens/s", Decode, Fast);
@@ -77,7 +77,9 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
             return;
         }
         Line($"| {label} | {Spread(s.Of(what, ours), unit)} | {Spread(s.Of(what, Peer), unit)} | {Ratio(s.Ratio(what, ours, Peer, lessIsBetter))} "
-            + $"| {Spread(s.Of(what, PeerQuantised), unit)} | {Ratio(s.Ratio(what, ours, PeerQuantised, lessIsBetter))} |");
+            + (ours == Fast
+                ? $"| {Spread(s.Of(what, Int8), unit)} | {Spread(s.Of(what, PeerQuantised), unit)} | {Ratio(s.Ratio(what, Int8, PeerQuantised, lessIsBetter))} |"
+                : "| | | |"));
     }
 
     void Disturbance(Comparison c)

@@ -62,7 +62,7 @@ int Run(ParseResult options)
         ? [BenchModel.Existing(path, options.GetValue(cache)!, Say)]
         : [.. names.Select(name => BenchModel.Random(name, options.GetValue(cache)!, Say))];
     var plan = new Plan(
-        Rounds: turns > 0 ? turns : isQuick ? 3 : 5, Prompt: 512, Steps: isQuick ? 48 : 96, LongContext: 4096, BatchSequences: 8, BatchPrompt: 64,
+        Rounds: turns > 0 ? turns : isQuick ? 3 : 5, Prompt: 512, Steps: isQuick ? 16 : 96, LongContext: 4096, BatchSequences: 8, BatchPrompt: 64,
         SharingContexts: isQuick ? [4096] : [4096, 16384, 32768], Parts: asked.ToHashSet());
     List<Comparison> comparisons = [];
     string command = string.Join(' ', ["./build.sh bench peer", .. args]);

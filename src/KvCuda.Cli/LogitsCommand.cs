@@ -49,6 +49,7 @@ internal static class LogitsCommand
                 Device = engine.Device,
                 Threads = engine.Threads,
                 Numerics = Numerics.Exact,
+                Int8Weights = engine.Weights == "int8",
                 Sharing = engine.Sharing,
                 KvBudgetBytes = engine.KvBudgetBytes,
                 PageTokens = engine.PageTokens,

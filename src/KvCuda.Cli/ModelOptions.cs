@@ -57,6 +57,12 @@ internal sealed class ModelOptions
         DefaultValueFactory = _ => "fast",
     };
 
+    public Option<string> Weights { get; } = new("--weights")
+    {
+        Description = "stored, or int8 (CPU only): matrices are quantised at load, half of bf16's memory and bytes per token.",
+        DefaultValueFactory = _ => "stored",
+    };
+
     public Option<int?> Context { get; } = new("--context") { Description = "Longest sequence in tokens; default: the model's." };
 
     public Option<bool> Stats { get; } = new("--stats") { Description = "Print calls per verb to standard error at the end." };
@@ -71,8 +77,9 @@ internal sealed class ModelOptions
     {
         command.Add(Model);
         Numerics.AcceptOnlyFromAmong("fast", "consistent");
+        Weights.AcceptOnlyFromAmong("stored", "int8");
         foreach (Option option in new Option[]
-            { Device, Threads, Sharing, KvBudget, PageTokens, KvType, Prefill, Numerics, Context, Stats })
+            { Device, Threads, Sharing, KvBudget, PageTokens, KvType, Prefill, Numerics, Weights, Context, Stats })
         {
             command.Add(option);
         }
@@ -89,6 +96,7 @@ internal sealed class ModelOptions
         MaxContext = parsed.GetValue(Context),
         Prefill = PrefillMode.Parse(parsed.GetValue(Prefill)!),
         Numerics = parsed.GetValue(Numerics)!,
+        Weights = parsed.GetValue(Weights)!,
     };
 
     /// <summary>Understands 4096, 512KiB, 2GiB, 2GB.</summary>

@@ -6,6 +6,7 @@ return CommandLine.Run(args,
 [
     RunCommand.Create(),
     LogitsCommand.Create(),
+    PerplexityCommand.Create(),
     TokenizeCommand.Create(),
     InspectCommand.Create(),
     ConvertCommand.Create(),

@@ -4,7 +4,7 @@ namespace KvCuda.Backends;
 
 /// <summary>
 /// The verbs a decoder is written in, and the memory they work on. Destination first, as in the formula y = f(x).
-/// Activations are f32; weights are f32, f16 or bf16 as stored; index tensors are i32.
+/// Activations are f32; weights are f32, f16 or bf16 as stored, or int8; index tensors are i32.
 ///
 /// Verbs are queued in order and may run later (<see cref="Read"/> and <see cref="Synchronize"/> wait). No verb takes a
 /// number that changes from step to step: lengths, positions, tokens and page tables are device-resident
@@ -33,6 +33,9 @@ internal interface IBackend : IDisposable
 
     /// <summary>Gives back what <see cref="Allocate"/> or <see cref="AllocateBytes"/> returned.</summary>
     void Free(nint address);
+
+    /// <summary>Whether products take weights of <see cref="DType.Int8"/>.</summary>
+    bool TakesInt8Weights => false;
 
     /// <summary>A weight in host memory that outlives the backend, made readable by verbs: in place, or a copy.</summary>
     Tensor Load(in Tensor hostWeight);

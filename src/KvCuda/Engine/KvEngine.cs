@@ -53,7 +53,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         Tokenizer = tokenizer;
         batch = model.Batch;
         scheduler = new(model);
-        format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}";
+        format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "int8" ? "|int8" : "");
         nextTokens = model.Backend.Allocate("next tokens", DType.I32, 1, options.MaxSequences);
         sampling = model.Backend.Allocate("sampling", DType.I32, options.MaxSequences, SampleRow.Words);
         history = model.Backend.Allocate("history", DType.I32, 1, 1024);

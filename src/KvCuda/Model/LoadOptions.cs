@@ -31,5 +31,8 @@ internal sealed record LoadOptions
     /// <summary>Compile every kernel that may be needed at once, also under the host runner.</summary>
     public bool PreparesAlways { get; init; }
 
+    /// <summary>The matrices are quantised at load (<see cref="Weights.Quantiser"/>); else they are as stored.</summary>
+    public bool Int8Weights { get; init; }
+
     public PrefillMode Prefill { get; init; } = PrefillMode.Converged;
 }

@@ -23,13 +23,26 @@ internal sealed class LoadedModel : IDisposable
         MaxContext = ContextOf(folder, config, options);
 
         long total = files.All.Sum(weight => weight.Tensor.Bytes), loaded = 0;
-        ModelWeights weights = files.Move(tensor =>
+        if (options.Int8Weights && !backend.TakesInt8Weights)
+        {
+            throw new InvalidRequestException($"Weights were asked for as int8, but {backend.Name} takes them only as they are stored; "
+                + "int8 weights need the device cpu.");
+        }
+        ModelWeights weights = files.Move((role, tensor) =>
         {
             loaded += tensor.Bytes;
-            report("weights", (double)loaded / total);
-            return backend.Load(tensor);
-        });
-        KvType = options.KvType == "auto" ? weights.Type : DTypes.Parse(options.KvType);
+            report("weights", Math.Min(1, (double)loaded / total));
+            if (!options.Int8Weights || !Quantiser.Takes(role, tensor))
+            {
+                return backend.Load(tensor);
+            }
+            Tensor quantised = backend.Allocate(tensor.Name, DType.Int8, tensor.Rows, tensor.Columns);
+            Quantiser.Quantise(quantised, tensor);
+            // One after another, so that both forms of the whole model are never in memory together.
+            files.LetGo(tensor);
+            return quantised;
+        }, untie: options.Int8Weights);
+        KvType = options.KvType == "auto" ? files.Type : DTypes.Parse(options.KvType);
         Layout = new(Sharing, config.KvHeads, config.HeadDim, KvType, options.PageTokens);
         Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, MaxContext, options)) { ChunkTokens = options.MaxRows };
         arena = backend.AllocateBytes("key/value arena", Store.ArenaBytes);

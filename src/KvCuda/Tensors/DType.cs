@@ -14,13 +14,22 @@ public enum DType
 
     /// <summary>Signed 32-bit integer: token ids, positions, page tables.</summary>
     I32,
+
+    /// <summary>
+    /// Weights quantised at load: groups of 32 numbers, each an f32 scale and 32 signed bytes; a number is scale * byte.
+    /// </summary>
+    Int8,
 }
 
 /// <summary>Sizes and names of <see cref="DType"/>.</summary>
 public static class DTypes
 {
-    /// <summary>Bytes of one element.</summary>
-    public static int Bytes(this DType type) => type is DType.F32 or DType.I32 ? 4 : 2;
+    /// <summary>Bytes of one element; of <see cref="DType.Int8"/> without its share of the group's scale.</summary>
+    public static int Bytes(this DType type) => type switch { DType.F32 or DType.I32 => 4, DType.Int8 => 1, _ => 2 };
+
+    /// <summary>Bytes of so many elements, the scales of groups included.</summary>
+    internal static long Bytes(this DType type, long count) =>
+        type == DType.Int8 ? count / Int8Group.Numbers * Int8Group.Bytes : count * type.Bytes();
 
     /// <summary>The name used on the command line and in messages: f32, f16, bf16, i32.</summary>
     public static string Name(this DType type) => type switch
@@ -28,6 +37,7 @@ public static class DTypes
         DType.F32 => "f32",
         DType.F16 => "f16",
         DType.BF16 => "bf16",
+        DType.Int8 => "int8",
         _ => "i32",
     };
 

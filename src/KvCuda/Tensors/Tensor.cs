@@ -20,7 +20,7 @@ internal readonly struct Tensor(string name, DType type, nint address, int rows,
 
     public long Count => (long)Rows * Columns;
 
-    public long Bytes => Count * Type.Bytes();
+    public long Bytes => Type.Bytes(Count);
 
     /// <summary>The first <paramref name="count"/> rows.</summary>
     public Tensor Top(int count) => Slice(0, count);
@@ -32,7 +32,7 @@ internal readonly struct Tensor(string name, DType type, nint address, int rows,
         {
             throw new ArgumentOutOfRangeException(nameof(count), $"{this}: rows [{start}, {start + count}) were asked for.");
         }
-        return new(Name, Type, Address + (nint)((long)start * Columns * Type.Bytes()), count, Columns);
+        return new(Name, Type, Address + (nint)Type.Bytes((long)start * Columns), count, Columns);
     }
 
     /// <summary>Numbers [start, start + count) of a vector, as a vector.</summary>

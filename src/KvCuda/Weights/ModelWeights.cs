@@ -171,23 +171,35 @@ sealed class ModelWeights : IDisposable
                 + $"{SafetensorsHeader.Printable(files.Tensors.Keys.Order(StringComparer.Ordinal).First())}.");
     }
 
-    /// <summary>The same weights elsewhere: <paramref name="move"/> is called once per tensor; a tied head stays tied.</summary>
-    public ModelWeights Move(Func<Tensor, Tensor> move)
+    /// <summary>
+    /// The same weights elsewhere: <paramref name="move"/> is called once per tensor; a tied head stays tied, unless it is to become
+    /// another tensor than the embedding.
+    /// </summary>
+    public ModelWeights Move(Func<TensorRole, Tensor, Tensor> move, bool untie = false)
     {
         Tensor[] movedShared = [.. shared];
-        bool tied = Head.Address == Embedding.Address;
+        bool tied = !untie && Head.Address == Embedding.Address;
         for (int role = 0; role < movedShared.Length; role++)
         {
             if (!movedShared[role].IsNone && !(tied && role == (int)TensorRole.Head))
             {
-                movedShared[role] = move(movedShared[role]);
+                movedShared[role] = move((TensorRole)role, movedShared[role]);
             }
         }
         if (tied)
         {
             movedShared[(int)TensorRole.Head] = movedShared[(int)TensorRole.Embedding];
         }
-        return new(movedShared, [.. byLayer.Select(layer => layer.Select(t => t.IsNone ? t : move(t)).ToArray())], null);
+        return new(movedShared, [.. byLayer.Select(layer => layer.Select((t, role) => t.IsNone ? t : move((TensorRole)role, t)).ToArray())], null);
+    }
+
+    /// <summary>The memory of a tensor that will not be read again may go; its file stays open.</summary>
+    public void LetGo(in Tensor tensor)
+    {
+        foreach (SafetensorsFile file in owned?.Files ?? [])
+        {
+            file.LetGo(tensor.Address, tensor.Bytes);
+        }
     }
 
     /// <summary>Closes the files if it opened them: every view is dead.</summary>

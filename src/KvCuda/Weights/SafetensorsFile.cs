@@ -29,6 +29,7 @@ sealed unsafe class SafetensorsFile : IDisposable
     readonly MemoryMappedViewAccessor view;
     readonly Dictionary<string, StoredTensor> tensors = new(StringComparer.Ordinal);
     readonly List<nint> copies = [];
+    readonly nint start;
     bool pinned;
 
     SafetensorsFile(string path, MemoryMappedFile map, long length)
@@ -43,6 +44,7 @@ sealed unsafe class SafetensorsFile : IDisposable
             view.SafeMemoryMappedViewHandle.AcquirePointer(ref start);
             pinned = true;
             start += view.PointerOffset;
+            this.start = (nint)start;
             string name = System.IO.Path.GetFileName(path);
             int prefix = (int)Math.Min(length, SafetensorsHeader.MaxBytes + 8L);
             foreach (HeaderEntry entry in SafetensorsHeader.Parse(name, new(start, prefix), length))
@@ -106,6 +108,15 @@ sealed unsafe class SafetensorsFile : IDisposable
         copies.Add((nint)copy);
         Buffer.MemoryCopy((void*)address, copy, entry.Bytes, entry.Bytes);
         return (nint)copy;
+    }
+
+    /// <summary>Lets the memory of a part go; it is read from the file again when it is next looked at. Copies stay.</summary>
+    public void LetGo(nint address, long bytes)
+    {
+        if (address >= start && address + bytes <= start + Length)
+        {
+            MappedPages.LetGo(address, bytes);
+        }
     }
 
     /// <summary>Unmaps the file: every address from it is dead.</summary>

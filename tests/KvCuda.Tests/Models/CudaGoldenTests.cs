@@ -1,4 +1,5 @@
 using KvCuda.Engine;
+using KvCuda.Model;
 using KvCuda.Tests.Backends.Cuda;
 
 namespace KvCuda.Tests.Models;
@@ -46,6 +47,14 @@ public class CudaGoldenTests
             CudaModels.ExpectClose(golden.Logits(prompt, "sequential"), outcomes[prompt].Logits, $"{name}, prompt {prompt}", 2e-3f);
             Assert.Equal(golden.Greedy(prompt, "sequential")[..4], outcomes[prompt].Greedy);
         }
+    }
+
+    [Fact]
+    public void Int8_weights_are_refused_with_what_to_do()
+    {
+        var error = Assert.Throws<InvalidRequestException>(
+            () => LoadedModel.Load(Repository.Demo, new() { Device = CudaModels.Device, Int8Weights = true }));
+        Assert.Contains("int8 weights need the device cpu", error.Message, StringComparison.Ordinal);
     }
 
     static IReadOnlyList<LogitsRun.Outcome> Golden(GoldenCase golden, IReadOnlyList<int[]> prompts, int greedy, ModelRun run, string? mode)

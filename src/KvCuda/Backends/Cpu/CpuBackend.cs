@@ -29,10 +29,12 @@ internal sealed unsafe class CpuBackend : IBackend
 
     public VerbCounters Counters { get; } = new();
 
+    public bool TakesInt8Weights => true;
+
     // --- memory ---
 
     public Tensor Allocate(string name, DType type, int rows, int columns) =>
-        new(name, type, AllocateBytes(name, (long)rows * columns * type.Bytes()), rows, columns);
+        new(name, type, AllocateBytes(name, type.Bytes((long)rows * columns)), rows, columns);
 
     public nint AllocateBytes(string name, long bytes)
     {

@@ -38,6 +38,9 @@ internal sealed unsafe class CpuKernels<TLanes, TRegister> : CpuKernels
             case DType.BF16:
                 MatMul<ushort, BF16Element>(team, product);
                 break;
+            case DType.Int8:
+                MatMul<Int8Group, Int8Element>(team, product);
+                break;
             default:
                 MatMul<Half, F16Element>(team, product);
                 break;
@@ -61,7 +64,7 @@ internal sealed unsafe class CpuKernels<TLanes, TRegister> : CpuKernels
         long weights = (long)product.Inputs * product.Outputs;
         int shares = product.Rows * weights < WorthSharing
             ? 1
-            : (int)Math.Clamp(weights * sizeof(T) / ShareBytes, 4 * team.Members, 64 * team.Members);
+            : (int)Math.Clamp(weights * sizeof(T) / TElement.Numbers / ShareBytes, 4 * team.Members, 64 * team.Members);
         team.Run(&MatvecKernel<TLanes, T, TElement>.Share, &product, shares);
     }
 }

@@ -15,6 +15,9 @@ internal unsafe interface IElement<T> where T : unmanaged
     /// </summary>
     static abstract bool SplitsEvenOdd { get; }
 
+    /// <summary>Numbers that one <typeparamref name="T"/> holds: 1, or the 32 of a step.</summary>
+    static abstract int Numbers { get; }
+
     /// <summary>The first group of the 32 numbers from <paramref name="source"/> on.</summary>
     static abstract TLanes First<TLanes>(T* source) where TLanes : struct, ILanes<TLanes>;
 
@@ -34,6 +37,8 @@ internal unsafe interface IElement<T> where T : unmanaged
 internal readonly unsafe struct F32Element : IElement<float>
 {
     public static bool SplitsEvenOdd => false;
+
+    public static int Numbers => 1;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes First<TLanes>(float* source) where TLanes : struct, ILanes<TLanes> => TLanes.Load(source);
@@ -58,6 +63,8 @@ internal readonly unsafe struct F32Element : IElement<float>
 internal readonly unsafe struct BF16Element : IElement<ushort>
 {
     public static bool SplitsEvenOdd => true;
+
+    public static int Numbers => 1;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes First<TLanes>(ushort* source) where TLanes : struct, ILanes<TLanes> => TLanes.EvenBF16(source);
@@ -85,6 +92,8 @@ internal readonly unsafe struct F16Element : IElement<Half>
     public const int Infinity = 0x0F80_0000;
 
     public static bool SplitsEvenOdd => false;
+
+    public static int Numbers => 1;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes First<TLanes>(Half* source) where TLanes : struct, ILanes<TLanes> => TLanes.LoadF16(source);

@@ -44,7 +44,7 @@ internal static unsafe class MatvecKernel<TLanes, T, TElement>
         int width = p.Steps * Product.Step;
         float* x0 = p.Lanes, x1 = x0 + width, x2 = x1 + width, x3 = x2 + width;
         T* padded = stackalloc T[Product.Step]; // zeros, but for the last inputs of a row
-        T* w = (T*)p.Weight + (long)start * p.Inputs;
+        T* w = (T*)p.Weight + (long)start * p.Inputs / TElement.Numbers;
         for (int output = start; output < end; output++)
         {
             TLanes even0 = default, odd0 = default, even1 = default, odd1 = default;
@@ -52,7 +52,7 @@ internal static unsafe class MatvecKernel<TLanes, T, TElement>
             int k = 0;
             for (; k < whole; k += Product.Step)
             {
-                TLanes first = TElement.First<TLanes>(w + k), second = TElement.Second<TLanes>(w + k);
+                TLanes first = TElement.First<TLanes>(w + k / TElement.Numbers), second = TElement.Second<TLanes>(w + k / TElement.Numbers);
                 even0 = TLanes.Fma(first, TLanes.Load(x0 + k), even0);
                 odd0 = TLanes.Fma(second, TLanes.Load(x0 + k + 16), odd0);
                 if (TRows.Value > 1)
@@ -107,7 +107,7 @@ internal static unsafe class MatvecKernel<TLanes, T, TElement>
             {
                 Put(p, 3, output, TLanes.Add(even3, odd3));
             }
-            w += p.Inputs;
+            w += p.Inputs / TElement.Numbers;
         }
     }
 

@@ -1,0 +1,85 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using KvCuda.Backends;
+using KvCuda.Engine;
+using KvCuda.Model;
+using KvCuda.Text;
+
+namespace KvCuda.Cli;
+
+/// <summary><c>kvcuda perplexity</c>: how well a model predicts a text, under any option that may change the answer.</summary>
+internal static class PerplexityCommand
+{
+    const int Rows = 256, LongestWindow = 1 << 16;
+
+    public static Command Create()
+    {
+        ModelOptions model = new();
+        Argument<string> text = new("TEXT")
+        {
+            Description = "A text file, or a .json list of lists of token ids (weights/held-out.json). Every list, or every piece of a text as long as the "
+                + "context (at most 256 tokens), is predicted by itself, its first token given.",
+        };
+        Command command = new("perplexity", "Print exp of the mean cross-entropy of every next token of a text, in f32: what int8 weights or a sharing map cost.");
+        model.AddTo(command);
+        command.Add(text);
+        command.SetAction(parsed =>
+        {
+            KvEngineOptions engine = model.Engine(parsed);
+            engine.Validate();
+            string folder = parsed.GetValue(model.Model)!;
+            using LoadedModel loaded = LoadedModel.Load(folder, new()
+            {
+                Device = engine.Device, Threads = engine.Threads, Numerics = Numerics.Exact, Sharing = engine.Sharing,
+                Int8Weights = engine.Weights == "int8", KvBudgetBytes = engine.KvBudgetBytes, PageTokens = engine.PageTokens,
+                KvType = engine.KvType == "auto" ? "f32" : engine.KvType, MaxContext = engine.MaxContext,
+                MaxSequences = 16, MaxRows = Rows, MaxWanted = Rows, Prefill = engine.Prefill,
+            });
+            List<int[]> windows = Windows(parsed.GetValue(text)!, folder, loaded);
+            double perplexity = PerplexityRun.Of(loaded, engine.Prefill, windows);
+            Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $$"""
+                {"perplexity":{{perplexity:F5}},"predictions":{{windows.Sum(ids => ids.Length - 1)}},"weights":"{{engine.Weights}}","sharing":"{{loaded.Sharing}}"}
+                """));
+            if (parsed.GetValue(model.Stats))
+            {
+                StatsPrinter.Print(loaded.Backend.Counters);
+            }
+            return CommandLine.Done;
+        });
+        return command;
+    }
+
+    static List<int[]> Windows(string path, string folder, LoadedModel loaded)
+    {
+        List<int[]> windows = [];
+        if (Path.GetExtension(path) == ".json")
+        {
+            try
+            {
+                using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(path));
+                windows.AddRange(json.RootElement.EnumerateArray().Select(ids => ids.EnumerateArray().Select(id => id.GetInt32()).ToArray()));
+            }
+            catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
+            {
+                throw new InvalidRequestException($"{path} is not a list of lists of token ids: {e.Message}");
+            }
+        }
+        else
+        {
+            int[] ids = [.. Tokenizer.Load(folder).EncodeToIds(File.ReadAllText(path))];
+            int length = Math.Min(Rows, loaded.MaxContext) + 1;
+            windows.AddRange(ids.Chunk(length).Where(window => window.Length > 1));
+        }
+        if (windows.Count == 0 || windows.Any(ids => ids.Length is < 2 or > LongestWindow))
+        {
+            throw new InvalidRequestException($"{path} holds nothing to predict: every window needs at least two tokens.");
+        }
+        foreach (int[] ids in windows)
+        {
+            loaded.CheckPrompt(ids[..^1], 0);
+            loaded.CheckPrompt(ids[^1..], 0);
+        }
+        return windows;
+    }
+}

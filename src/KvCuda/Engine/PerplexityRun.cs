@@ -1,0 +1,96 @@
+using System.Runtime.InteropServices;
+using KvCuda.KvStore;
+using KvCuda.Model;
+using KvCuda.Tensors;
+using TensorPrimitives = System.Numerics.Tensors.TensorPrimitives;
+
+namespace KvCuda.Engine;
+
+/// <summary>exp of the mean cross-entropy of every next token of some windows of text, each a sequence of its own.</summary>
+internal static class PerplexityRun
+{
+    /// <param name="model">loaded so that every row of a pass may be wanted</param>
+    /// <param name="mode">how the windows run</param>
+    /// <param name="windows">token ids, at least two each; all but the first are predicted from those before them</param>
+    public static double Of(LoadedModel model, PrefillMode mode, IReadOnlyList<int[]> windows)
+    {
+        double total = 0;
+        // As many sequences at a time as a batch takes.
+        foreach (int[][] some in windows.Chunk(model.Batch.MaxSequences))
+        {
+            Window[] open = [.. some.Select(ids => new Window(ids, model.Store.Open()))];
+            while (open.Any(window => window.Left > 0))
+            {
+                total += Step(model, mode, open);
+            }
+            foreach (Window window in open)
+            {
+                model.Store.Close(window.Kv);
+            }
+        }
+        return Math.Exp(total / windows.Sum(ids => ids.Length - 1));
+    }
+
+    sealed record Window(int[] Ids, KvSequence Kv)
+    {
+        public int Left => Ids.Length - 1 - Kv.Length;
+    }
+
+    // One pass over the next rows of as many windows as fit; the cross-entropy of all its predictions.
+    static double Step(LoadedModel model, PrefillMode mode, Window[] windows)
+    {
+        Batch batch = model.Batch;
+        batch.Clear();
+        List<(Window Window, int Rows)> scheduled = [];
+        foreach (Window window in windows)
+        {
+            int rows = mode.Kind switch
+            {
+                PrefillKind.Sequential => Math.Min(1, window.Left),
+                PrefillKind.Iterative => window.Left,
+                _ => Math.Min(model.ChunkTokens, window.Left),
+            };
+            if (rows > 0 && rows <= batch.Room && model.Store.TryReserve(window.Kv, rows))
+            {
+                batch.Add(window.Ids.AsSpan(window.Kv.Length, rows), window.Kv.Length, wanted: rows);
+                scheduled.Add((window, rows));
+            }
+        }
+        if (scheduled.Count == 0)
+        {
+            throw new KvBudgetException($"The key/value budget of {model.Store.BudgetBytes:N0} bytes does not hold one window; raise --kv-budget.",
+                model.Store.BytesFor(windows.Max(window => window.Ids.Length)), model.Store.BudgetBytes);
+        }
+        for (int row = 0; row < scheduled.Count; row++)
+        {
+            model.WriteTables(row, scheduled[row].Window.Kv);
+        }
+        model.CopyPages();
+        batch.Upload();
+        Tensor logits = model.Forward(mode);
+        float[] numbers = new float[model.Config.Vocabulary];
+        double total = 0;
+        int read = 0;
+        foreach ((Window window, int rows) in scheduled)
+        {
+            for (int i = 1; i <= rows; i++)
+            {
+                model.Backend.Read(MemoryMarshal.AsBytes(numbers.AsSpan()), logits.Slice(read++, 1));
+                total += LogSumExp(numbers) - numbers[window.Ids[window.Kv.Length + i]];
+            }
+            model.Store.Advance(window.Kv, window.Ids.AsSpan(window.Kv.Length, rows));
+        }
+        return total;
+    }
+
+    static double LogSumExp(ReadOnlySpan<float> logits)
+    {
+        float largest = TensorPrimitives.Max(logits);
+        double sum = 0;
+        foreach (float logit in logits)
+        {
+            sum += Math.Exp(logit - largest);
+        }
+        return largest + Math.Log(sum);
+    }
+}

@@ -1,0 +1,146 @@
+using System.Text.Json;
+using KvCuda.Backends.Cpu;
+using KvCuda.Engine;
+using KvCuda.Model;
+using KvCuda.Tensors;
+using KvCuda.Tests.Backends.Cpu;
+using KvCuda.Tests.Kernels;
+using KvCuda.Tests.Models;
+using KvCuda.Tests.Reference;
+using KvCuda.Weights;
+
+namespace KvCuda.Tests.Weights;
+
+/// <summary>Weights as int8: what quantising loses, and that products and models keep their promises with them.</summary>
+public sealed class QuantiserTests
+{
+    static readonly string demo = Path.Combine(NvrtcMachine.Root, "weights", "demo");
+
+    [Theory]
+    [InlineData(DType.F32)]
+    [InlineData(DType.F16)]
+    [InlineData(DType.BF16)]
+    public void No_number_is_off_by_more_than_half_of_its_groups_scale(DType type)
+    {
+        using var backend = new CpuBackend(2);
+        Matrix matrix = Matrix.Random(new Random(1), 67, 160, type);
+        Tensor weight = backend.Upload(matrix, type), quantised = backend.Allocate("int8", DType.Int8, 67, 160);
+
+        Quantiser.Quantise(quantised, weight);
+
+        Assert.Equal(67 * 160 * 36 / 32, quantised.Bytes);
+        float[] row = new float[160];
+        for (int r = 0; r < 67; r++)
+        {
+            Quantiser.Dequantise(row, quantised.Slice(r, 1));
+            for (int c = 0; c < 160; c++)
+            {
+                float largest = Enumerable.Range(c / 32 * 32, 32).Max(i => MathF.Abs((float)matrix[r, i]));
+                Assert.InRange(MathF.Abs(row[c] - (float)matrix[r, c]), 0, largest / 127 / 2 * 1.00001f);
+            }
+        }
+    }
+
+    [Fact]
+    public void Groups_of_zeros_tiny_numbers_and_numbers_that_are_none_survive()
+    {
+        using var backend = new CpuBackend(1);
+        Tensor weight = backend.Allocate("w", DType.F32, 4, 32), quantised = backend.Allocate("int8", DType.Int8, 4, 32);
+        weight.Slice(1, 1).Span<float>().Fill(float.Epsilon);
+        weight.Slice(2, 1).Span<float>()[5] = float.NaN;
+        weight.Slice(3, 1).Span<float>()[31] = float.NegativeInfinity;
+
+        Quantiser.Quantise(quantised, weight);
+
+        float[] row = new float[32];
+        Quantiser.Dequantise(row, quantised.Slice(0, 1));
+        Assert.All(row, number => Assert.Equal(0, number));
+        Quantiser.Dequantise(row, quantised.Slice(1, 1));
+        Assert.All(row, number => Assert.InRange(number, 0, float.Epsilon));
+        Quantiser.Dequantise(row, quantised.Slice(2, 1));
+        Assert.All(row, number => Assert.True(float.IsNaN(number)));
+        Quantiser.Dequantise(row, quantised.Slice(3, 1));
+        Assert.All(row, number => Assert.True(float.IsNaN(number)));
+    }
+
+    [Theory]
+    [InlineData(1, 32, 5)]
+    [InlineData(3, 160, 66)]
+    [InlineData(9, 2080, 21)]
+    [InlineData(40, 768, 34)]
+    public void A_product_with_int8_weights_is_that_with_the_numbers_they_stand_for_bit_for_bit(int rows, int inputs, int outputs)
+    {
+        foreach (InstructionSet set in CpuTensors.Sets)
+        {
+            using var backend = new CpuBackend(2, set);
+            var random = new Random(rows);
+            Tensor weight = backend.Upload(Matrix.Random(random, outputs, inputs)), x = backend.Upload(Matrix.Random(random, rows, inputs));
+            Tensor quantised = backend.Allocate("int8", DType.Int8, outputs, inputs);
+            Quantiser.Quantise(quantised, weight);
+            for (int r = 0; r < outputs; r++)
+            {
+                Quantiser.Dequantise(weight.Slice(r, 1).Span<float>(), quantised.Slice(r, 1));
+            }
+            Tensor expected = backend.Result(rows, outputs), together = backend.Result(rows, outputs), alone = backend.Result(rows, outputs);
+            backend.MatMul(expected, x, weight);
+            backend.MatMul(together, x, quantised);
+            for (int r = 0; r < rows; r++)
+            {
+                backend.MatMul(alone.Slice(r, 1), x.Slice(r, 1), quantised);
+            }
+            Assert.True(together.Span<float>().SequenceEqual(expected.Span<float>()), $"{set}: together");
+            Assert.True(alone.Span<float>().SequenceEqual(expected.Span<float>()), $"{set}: alone");
+        }
+    }
+
+    [Fact]
+    public void Logits_with_int8_weights_are_close_to_those_without_and_the_same_in_a_batch()
+    {
+        int[][] prompts = [[1, 5, 9, 200, 31], [7], [.. Enumerable.Range(30, 70)]];
+        using LoadedModel stored = Load(int8: false), quantised = Load(int8: true);
+        IReadOnlyList<LogitsRun.Outcome> plain = new LogitsRun(stored, PrefillMode.Converged).Run(prompts, 4);
+        var run = new LogitsRun(quantised, PrefillMode.Converged);
+        IReadOnlyList<LogitsRun.Outcome> together = run.Run(prompts, 4);
+        for (int p = 0; p < prompts.Length; p++)
+        {
+            LogitsRun.Outcome alone = run.Run([prompts[p]], 4)[0];
+            Assert.Equal(alone.Logits, together[p].Logits);
+            Assert.Equal(alone.Greedy, together[p].Greedy);
+            double mean = plain[p].Logits.Average();
+            double deviation = Math.Sqrt(plain[p].Logits.Average(logit => (logit - mean) * (logit - mean)));
+            double error = Math.Sqrt(plain[p].Logits.Zip(alone.Logits, (a, b) => (double)(a - b) * (a - b)).Average());
+            // Each weight is off by 0.5 % of its size; sums of such errors stay far below what tells tokens apart.
+            Assert.InRange(error / deviation, 1e-6, 0.05);
+        }
+    }
+
+    [Fact]
+    public void Perplexity_with_int8_weights_is_within_a_half_percent()
+    {
+        using JsonDocument heldOut = JsonDocument.Parse(File.ReadAllText(Path.Combine(NvrtcMachine.Root, "weights", "held-out.json")));
+        int[][] windows = [.. heldOut.RootElement.EnumerateArray().Take(4).Select(ids => ids.EnumerateArray().Select(id => id.GetInt32()).ToArray())];
+
+        double stored = Perplexity.Of(demo, PrefillMode.Converged, windows), int8 = Perplexity.Of(demo, PrefillMode.Converged, windows, int8: true);
+
+        Assert.NotEqual(stored, int8);
+        Assert.InRange(int8 / stored, 0.995, 1.005);
+    }
+
+    [Fact]
+    public void Keys_and_values_keep_the_stored_weights_type()
+    {
+        using LoadedModel quantised = LoadedModel.Load(demo, new() { Device = "cpu", Int8Weights = true, MaxSequences = 1 });
+        Assert.Equal(DType.BF16, quantised.KvType);
+    }
+
+    [Fact]
+    public async Task A_name_that_is_no_way_of_keeping_weights_is_refused()
+    {
+        var error = await Assert.ThrowsAsync<InvalidRequestException>(() => KvEngine.LoadAsync(demo, new() { Weights = "int4" },
+            cancellation: TestContext.Current.CancellationToken));
+        Assert.Equal("Weights is 'int4'; it must be stored or int8.", error.Message);
+    }
+
+    static LoadedModel Load(bool int8) =>
+        LoadedModel.Load(demo, new() { Device = "cpu", KvType = "f32", MaxSequences = 4, Int8Weights = int8 });
+}
