@@ -1,3 +1,14 @@
 using BenchmarkDotNet.Running;
+using KvCuda.Bench.Engine;
+using KvCuda.Bench.KvStore;
 
-BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);
+switch (args.FirstOrDefault())
+{
+    case "ttft":
+        return await TimeToFirstToken.Run(args[1..]).ConfigureAwait(false);
+    case "kv-steps":
+        return StepCosts.Run();
+    default:
+        BenchmarkSwitcher.FromAssembly(typeof(Program).Assembly).Run(args);
+        return 0;
+}

@@ -26,6 +26,7 @@ internal static class LogitsCommand
         command.Add(tokens);
         command.Add(greedy);
         command.Add(together);
+        command.Add(model.KvReport);
         command.SetAction(parsed =>
         {
             KvEngineOptions engine = model.Engine(parsed);
@@ -68,6 +69,10 @@ internal static class LogitsCommand
             foreach (LogitsRun.Outcome outcome in outcomes)
             {
                 Console.Out.WriteLine(Json(outcome));
+            }
+            if (parsed.GetValue(model.KvReport))
+            {
+                Console.Error.WriteLine(loaded.Store.Report().ToJson());
             }
             if (parsed.GetValue(model.Stats))
             {

@@ -69,7 +69,7 @@ internal sealed class ModelOptions
 
     public Option<bool> KvReport { get; } = new("--kv-report")
     {
-        Description = "Print to standard error how the store's memory was spent and what was found in it; as JSON with --json.",
+        Description = "Print to standard error how the store's memory was spent and what was found in it; as JSON where the command writes JSON.",
     };
 
     /// <summary>Adds the argument and all options to a command.</summary>

@@ -1,0 +1,151 @@
+using KvCuda.Engine;
+using KvCuda.Model;
+
+namespace KvCuda.Tests.Engine;
+
+/// <summary>Conversations: many at once, at their ends, and when callers are careless.</summary>
+public sealed class SessionTests : IDisposable
+{
+    readonly MixRig rig = new();
+    readonly HandClock clock = new();
+
+    static CancellationToken Cancellation => TestContext.Current.CancellationToken;
+
+    static readonly GenerateOptions four = new() { MaxTokens = 4, IgnoreEos = true, Logprobs = 0 };
+
+    public void Dispose() => rig.Dispose();
+
+    KvEngine Engine(int sequences = 4, long budget = 1 << 20)
+    {
+        KvEngineOptions options = new()
+        {
+            Device = "cpu", Threads = 1, KvType = "f32", MaxSequences = sequences, MaxStepTokens = 32, Numerics = "consistent",
+            KvBudgetBytes = budget, TimeProvider = clock, PageTokens = 16,
+        };
+        return new(LoadedModel.Load(rig.Folder, options.ForModel()), null, options);
+    }
+
+    static int[] Prompt(int length, int seed = 0) => [.. Enumerable.Range(0, length).Select(i => (i * 7 + seed * 11 + seed / 36) % 36 + 3)];
+
+    static async Task<GenerationResult> Run(IAsyncEnumerable<GeneratedPiece> pieces)
+    {
+        GenerationResult? result = null;
+        await foreach (GeneratedPiece piece in pieces.WithCancellation(Cancellation))
+        {
+            result = piece.Result ?? result;
+        }
+        return result!;
+    }
+
+    [Fact]
+    public async Task Hundreds_of_conversations_at_once_say_what_each_says_alone()
+    {
+        const int count = 300;
+        // Room for about twelve of them.
+        await using KvEngine engine = Engine(sequences: 16, budget: 12 * 4 * 16 * 4 * 2 * 8 * sizeof(float));
+        KvSession[] sessions = [.. Enumerable.Range(0, count).Select(i => engine.OpenSession(new() { Cache = i % 3 == 0 ? CacheScope.Session : CacheScope.Shared }))];
+        int[][] prompts = [.. Enumerable.Range(0, count).Select(i => Prompt(20 + i % 7, i % 40))];
+        GenerationResult[][] turns = await Task.WhenAll(sessions.Select(async (session, i) => new[]
+        {
+            await Run(session.GenerateAsync(prompts[i], four, Cancellation)),
+            await Run(session.GenerateAsync([5, 6, 7], four, Cancellation)),
+        }));
+        for (int i = 0; i < count; i++)
+        {
+            int[] first = [.. rig.Alone("0_1_2_3", "f32", prompts[i], four).Tokens.Select(heard => heard.Token)];
+            int[] second = [.. rig.Alone("0_1_2_3", "f32", [.. prompts[i], .. first, 5, 6, 7], four).Tokens.Select(heard => heard.Token)];
+            Assert.Equal(first, turns[i][0].Tokens);
+            Assert.Equal(second, turns[i][1].Tokens);
+            Assert.Equal([.. prompts[i], .. first, 5, 6, 7, .. second], sessions[i].Tokens);
+            await sessions[i].DisposeAsync();
+        }
+        KvStatus status = await engine.GetKvStatusAsync();
+        Assert.Equal(0, status.ActiveBytes);
+        Assert.Equal(status.ArenaBytes, status.FreeBytes + status.CachedBytes);
+    }
+
+    [Fact]
+    public async Task After_its_idle_time_a_conversation_is_forgotten_by_the_cache_not_by_the_session()
+    {
+        await using KvEngine engine = Engine();
+        await using KvSession session = engine.OpenSession(new() { IdleTimeToLive = TimeSpan.FromMinutes(10) });
+        await Run(session.GenerateAsync(Prompt(30), four));
+        clock.Milliseconds += 9 * 60_000;
+        Assert.Equal(32, (await Run(session.GenerateAsync([5], four))).CachedTokens);
+        clock.Milliseconds += 9 * 60_000; // counted from the last turn
+        Assert.Equal(32, (await Run(session.GenerateAsync([6], four))).CachedTokens);
+        clock.Milliseconds += 10 * 60_000;
+        Assert.Equal(0, (await engine.GetKvStatusAsync()).CachedBytes);
+        int[] whole = [.. session.Tokens, 7];
+        GenerationResult late = await Run(session.GenerateAsync([7], four));
+        Assert.Equal(0, late.CachedTokens);
+        Assert.Equal(rig.Alone("0_1_2_3", "f32", whole, four).Tokens.Select(heard => heard.Token), late.Tokens);
+        Assert.True((await engine.GetKvStatusAsync()).EvictedExpired > 0);
+    }
+
+    [Fact]
+    public async Task Disposing_ends_the_turn_that_runs_and_leaves_nothing()
+    {
+        await using KvEngine engine = Engine();
+        KvSession session = engine.OpenSession(new() { Cache = CacheScope.Session });
+        await using IAsyncEnumerator<GeneratedPiece> turn = session.GenerateAsync(Prompt(20), four with { MaxTokens = 44 }, Cancellation).GetAsyncEnumerator(Cancellation);
+        Assert.True(await turn.MoveNextAsync());
+        await session.DisposeAsync();
+        await Assert.ThrowsAsync<ObjectDisposedException>(async () => { while (await turn.MoveNextAsync()) { } });
+        KvStatus status = await engine.GetKvStatusAsync();
+        Assert.Equal((0, 0), (status.ActiveBytes, status.CachedBytes));
+        await session.DisposeAsync();
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => Run(session.GenerateAsync([5])));
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => session.SaveAsync("nowhere.kv", Cancellation));
+        await Assert.ThrowsAsync<ObjectDisposedException>(session.ClearAsync);
+        Assert.Throws<ObjectDisposedException>(() => session.RewindTo(0));
+        Assert.Throws<ObjectDisposedException>(session.Fork);
+        Assert.Equal(4, (await Run(engine.GenerateAsync(Prompt(20), four))).GeneratedTokens);
+    }
+
+    [Fact]
+    public async Task Of_a_private_conversation_and_its_fork_each_outlives_the_other()
+    {
+        await using KvEngine engine = Engine();
+        KvSession session = engine.OpenSession(new() { Cache = CacheScope.Session });
+        await Run(session.GenerateAsync(Prompt(40), four));
+        KvSession fork = session.Fork();
+        Assert.Equal(32, (await Run(fork.GenerateAsync([5], four))).CachedTokens);
+        await session.DisposeAsync();
+        Assert.Equal(48, (await Run(fork.GenerateAsync([6], four))).CachedTokens);
+        Assert.Equal(0, (await Run(engine.GenerateAsync(fork.Tokens, four))).CachedTokens);
+        await engine.ClearCacheAsync();
+        await Run(fork.GenerateAsync([7], four));
+        await fork.DisposeAsync();
+        Assert.Equal(0, (await engine.GetKvStatusAsync()).CachedBytes);
+    }
+
+    [Fact]
+    public async Task What_nobody_can_ever_find_is_not_kept()
+    {
+        await using KvEngine engine = Engine();
+        await Run(engine.GenerateAsync(Prompt(40), four with { Cache = CacheScope.Session }));
+        Assert.Equal(0, (await engine.GetKvStatusAsync()).CachedBytes);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(1)]
+    [InlineData(16)]
+    [InlineData(23)]
+    [InlineData(43)]
+    [InlineData(44)]
+    public async Task A_rewound_conversation_goes_on_as_if_the_rest_had_never_been_said(int count)
+    {
+        await using KvEngine engine = Engine();
+        await using KvSession session = engine.OpenSession();
+        await Run(session.GenerateAsync(Prompt(40), four));
+        int[] past = [.. session.Tokens.Take(count)];
+        session.RewindTo(count);
+        GenerationResult result = await Run(session.GenerateAsync([9, 8], four));
+        Assert.Equal(rig.Alone("0_1_2_3", "f32", [.. past, 9, 8], four).Tokens.Select(heard => heard.Token), result.Tokens);
+        Assert.Equal((count + 1) / 16 * 16, result.CachedTokens);
+        Assert.Throws<InvalidRequestException>(() => session.RewindTo(session.Tokens.Count + 1));
+        Assert.Throws<InvalidRequestException>(() => session.RewindTo(-1));
+    }
+}
