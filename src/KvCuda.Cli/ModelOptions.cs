@@ -32,6 +32,11 @@ internal sealed class ModelOptions
         Description = "Memory for keys and values: 512MiB, 2GiB, ... Default: what the machine and the context length suggest.",
     };
 
+    public Option<string?> HostKvBudget { get; } = new("--host-kv-budget")
+    {
+        Description = "CUDA only: pinned host memory for keys and values that the device has no room for: 4GiB, ... Default: none.",
+    };
+
     public Option<int> PageTokens { get; } = new("--page-tokens")
     {
         Description = "Tokens per page of the store: 16, 32, 64 or 128.",
@@ -79,7 +84,7 @@ internal sealed class ModelOptions
         Numerics.AcceptOnlyFromAmong("fast", "consistent");
         Weights.AcceptOnlyFromAmong("stored", "int8");
         foreach (Option option in new Option[]
-            { Device, Threads, Sharing, KvBudget, PageTokens, KvType, Prefill, Numerics, Weights, Context, Stats })
+            { Device, Threads, Sharing, KvBudget, HostKvBudget, PageTokens, KvType, Prefill, Numerics, Weights, Context, Stats })
         {
             command.Add(option);
         }
@@ -91,6 +96,7 @@ internal sealed class ModelOptions
         Threads = parsed.GetValue(Threads),
         Sharing = parsed.GetValue(Sharing),
         KvBudgetBytes = parsed.GetValue(KvBudget) is { } budget ? Bytes(budget) : null,
+        HostKvBudgetBytes = parsed.GetValue(HostKvBudget) is { } host ? Bytes(host) : 0,
         PageTokens = parsed.GetValue(PageTokens),
         KvType = parsed.GetValue(KvType)!,
         MaxContext = parsed.GetValue(Context),

@@ -1,7 +1,8 @@
-// The driver's order of work. Work is done in the order in which it is queued: at once, or (option "deferred") when
-// somebody waits for it. A captured graph keeps each call's arguments by value and does it all again. The functions under
+// The driver's order of work. Work is done at once, or (option "deferred") later: each stream keeps its own order, and streams
+// know of each other only by events. A captured graph keeps each call's arguments by value and does it all again. The functions under
 // libcuda's names are in driver_device.cpp, driver_memory.cpp, driver_code.cpp and driver_streams.cpp.
 #include "driver.h"
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -15,6 +16,7 @@ std::unordered_set<Module*> modules;
 std::unordered_set<Function*> functions;
 std::map<std::string, KernelStats*> stats;
 thread_local std::vector<Context*> current;
+Stream defaultStream;
 
 Context* currentContext() {
     if (!current.empty() && !contexts.has(current.back())) {
@@ -52,8 +54,6 @@ Result validRange(uintptr_t p, size_t n, const char* what) {
 
 namespace {
 
-struct Pending { Context* context; Op op; };
-std::deque<Pending> pending;
 std::atomic<long long> failIn{0}; // launches until one fails; 0: none will
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -110,25 +110,93 @@ Result execute(Op& op) {
         return Success;
     case Record:
         op.event->time = now();
-        op.event->recorded = true;
+        op.event->done = std::max(op.event->done, op.ticket);
         return Success;
+    case Wait: return Success;
+    }
+    return Success;
+}
+
+// All streams, the default one first, then in the order of their making.
+std::vector<Stream*> allStreams() {
+    std::vector<Stream*> all(streams.live.begin(), streams.live.end());
+    std::sort(all.begin(), all.end(), [](Stream* a, Stream* b) { return a->serial < b->serial; });
+    all.insert(all.begin(), &defaultStream);
+    return all;
+}
+
+// Does the stream's next piece of work, and before it whatever that waits for.
+Result advance(Stream* s) {
+    Op* next = &s->pending.front().op;
+    if (next->kind == Wait && next->event->done < next->ticket) {
+        if (Result r = reach(next->event, next->ticket)) return r;
+    }
+    Pending p = std::move(s->pending.front());
+    s->pending.pop_front();
+    return p.context->broken != Success ? Success : breakContext(p.context, execute(p.op));
+}
+
+// Which of the orders that events allow is taken: see the option in engine.h.
+Result interleave(Stream* submitted) {
+    static uint64_t seed = 0, state = 0;
+    std::vector<Stream*> all;
+    for (Stream* s : allStreams()) {
+        if (s->context == submitted->context) {
+            all.push_back(s);
+        }
+    }
+    if (options.deferred == 2) {
+        return submitted != all[0] ? finish(submitted) : Success;
+    }
+    if (options.deferred > 2) {
+        if (seed != (uint64_t)options.deferred) {
+            state = (seed = (uint64_t)options.deferred) * 0x9E3779B97F4A7C15u;
+        }
+        auto draw = [&](uint64_t n) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            return (state >> 33) % n;
+        };
+        for (uint64_t steps = draw(4); steps > 0; steps--) {
+            Stream* s = all[draw(all.size())];
+            if (!s->pending.empty()) {
+                if (Result r = advance(s)) return r;
+            }
+        }
     }
     return Success;
 }
 
 } // namespace
 
-bool nothingPending() { return pending.empty(); }
-
-Result drain() {
+Result finish(Stream* s) {
     Result first = Success;
-    while (!pending.empty()) {
-        Pending p = std::move(pending.front());
-        pending.pop_front();
-        if (p.context->broken != Success) {
-            continue;
+    while (!s->pending.empty()) {
+        Result r = advance(s);
+        first = first == Success ? r : first;
+    }
+    return first;
+}
+
+Result reach(Event* e, uint64_t ticket) {
+    Result first = Success;
+    for (Stream* s : allStreams()) {
+        auto here = [&] {
+            return std::any_of(s->pending.begin(), s->pending.end(),
+                               [&](const Pending& p) { return p.op.kind == Record && p.op.event == e && p.op.ticket <= ticket; });
+        };
+        while (e->done < ticket && here()) {
+            Result r = advance(s);
+            first = first == Success ? r : first;
         }
-        Result r = breakContext(p.context, execute(p.op));
+    }
+    e->done = std::max(e->done, ticket); // work of a broken context is dropped, its records too
+    return first;
+}
+
+Result drain(Context* context) {
+    Result first = Success;
+    for (Stream* s : allStreams()) {
+        Result r = context == nullptr || s->context == nullptr || s->context == context ? finish(s) : Success;
         first = first == Success ? r : first;
     }
     return first;
@@ -142,20 +210,27 @@ Result submit(Context* context, Stream* s, Op&& op) {
         s->capture->ops.push_back(std::move(op));
         return Success;
     }
-    if (options.deferred) {
-        if (op.kind == Copy && !inArena(op.from)) {
-            op.staged.assign((const uint8_t*)op.from, (const uint8_t*)op.from + op.bytes);
-            op.use_staged = true;
+    if (s == nullptr) { // the default stream and those that block on it are one order
+        s = &defaultStream;
+        for (Stream* other : allStreams()) {
+            if (other->blocking && other != s) {
+                if (Result r = finish(other)) return r;
+            }
         }
-        bool wait = op.kind == Copy && !inArena(op.to); // a copy to pageable memory waits
-        pending.push_back({context, std::move(op)});
-        return wait ? drain() : Success;
+    } else if (s->blocking) {
+        if (Result r = finish(&defaultStream)) return r;
     }
-    return breakContext(context, execute(op));
+    if (options.deferred != 0 && op.kind == Copy && !inArena(op.from)) {
+        op.staged.assign((const uint8_t*)op.from, (const uint8_t*)op.from + op.bytes);
+        op.use_staged = true;
+    }
+    bool wait = options.deferred == 0 || (op.kind == Copy && !inArena(op.to)); // a copy to pageable memory waits
+    s->pending.push_back({context, std::move(op)});
+    return wait ? finish(s) : interleave(s);
 }
 
-Result synchronise(Context* context) {
-    Result r = drain();
+Result synchronise(Context* context, Stream* s) {
+    Result r = s == nullptr ? drain(context) : finish(s);
     return r != Success ? r : check(context);
 }
 

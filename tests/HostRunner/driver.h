@@ -15,18 +15,14 @@ struct Context {
 };
 
 struct Capture;
-struct Stream {
-    Context* context;
-    Capture* capture = nullptr;
-};
 struct Event {
     Context* context;
     double time = 0;
-    bool recorded = false;
+    uint64_t issued = 0, done = 0; // records that were queued, and the last one that was reached
     Capture* capture = nullptr;
 };
 
-enum Kind { Kernel, Copy, Fill, Record };
+enum Kind { Kernel, Copy, Fill, Record, Wait };
 struct Op {
     Kind kind;
     Launch launch;
@@ -35,8 +31,17 @@ struct Op {
     uint32_t value = 0;
     int width = 1; // of a fill
     Event* event = nullptr;
+    uint64_t ticket = 0; // which record of the event
     std::vector<uint8_t> staged; // pageable host memory is read when the copy is queued
     bool use_staged = false;
+};
+struct Pending { Context* context; Op op; };
+struct Stream {
+    Context* context = nullptr;
+    bool blocking = true;         // keeps order with the default stream
+    uint64_t serial = 0;          // of its making
+    Capture* capture = nullptr;
+    std::deque<Pending> pending;  // queued and not yet done
 };
 struct Capture {
     Stream* origin;
@@ -82,13 +87,19 @@ Result check(Context* c);
     CURRENT;                                                                                       \
     if (s != nullptr && !streams.has(s)) return error(InvalidHandle, "not a stream")
 
-// --- the work, in the order in which it is queued ---
+// --- the work, in an order that streams and events allow ---
 
 Result validRange(uintptr_t p, size_t n, const char* what);
-// Everything that takes a stream ends here: done at once, captured, or (option "deferred") kept until somebody waits.
+// Everything that takes a stream ends here: done at once, captured, or (option "deferred") done later.
 Result submit(Context* context, Stream* s, Op&& op);
-bool nothingPending();
-Result drain();
-Result synchronise(Context* context);
+// Does what the stream holds, and what that waits for.
+Result finish(Stream* s);
+// Runs the stream that an event's record lies in, up to it.
+Result reach(Event* e, uint64_t ticket);
+// Everything of a context, or of all.
+Result drain(Context* context = nullptr);
+// Waits for a stream, or (null) for all of the context.
+Result synchronise(Context* context, Stream* s);
+extern Stream defaultStream;
 
 EXPORT int cuCtxSynchronize();

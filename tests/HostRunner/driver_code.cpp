@@ -81,7 +81,7 @@ EXPORT int cuModuleUnload(Module* module) {
     if (modules.erase(module) == 0) {
         return error(InvalidHandle, "not a module");
     }
-    drain();
+    drain(context);
     for (auto it = functions.begin(); it != functions.end();) {
         if ((*it)->module == module) {
             delete *it;

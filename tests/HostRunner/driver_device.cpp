@@ -8,7 +8,7 @@ int primaryUsers = 0;
 Context* primary = nullptr;
 
 void destroyContext(Context* c) {
-    drain();
+    drain(c);
     freeAllOf(c);
     contexts.drop(c);
 }
@@ -154,5 +154,5 @@ EXPORT int cuCtxGetDevice(int* device) {
 }
 EXPORT int cuCtxSynchronize() {
     CURRENT;
-    return synchronise(context);
+    return synchronise(context, nullptr);
 }

@@ -11,6 +11,9 @@ Result copy(Stream* s, uintptr_t to, uintptr_t from, size_t n) {
     if (to == 0 || from == 0) {
         return error(InvalidValue, "a copy from or to a null pointer");
     }
+    if (options.fail_copy_bytes > 0 && n == (size_t)options.fail_copy_bytes) {
+        return error(InvalidValue, format("a copy of %zu bytes, which are to fail", n));
+    }
     Op op{Copy, {}, to, from, n};
     return submit(context, s, std::move(op));
 }
@@ -41,11 +44,14 @@ EXPORT int cuMemFree_v2(uintptr_t p) {
     if (p == 0) {
         return Success;
     }
-    drain();
+    drain(context);
     return deviceFree(p, false);
 }
 EXPORT int cuMemHostAlloc(void** p, size_t bytes, unsigned) {
     CURRENT;
+    if (options.pinned_bytes > 0 && pinnedBytesInUse() + bytes > (size_t)options.pinned_bytes) {
+        return error(OutOfMemory, format("%zu bytes to pin, %zu of %ld are pinned", bytes, pinnedBytesInUse(), (long)options.pinned_bytes));
+    }
     uintptr_t address;
     Result r = deviceAlloc(&address, bytes, true, context);
     if (r == Success) {
@@ -60,7 +66,7 @@ EXPORT int cuMemAllocHost_v2(void** p, size_t bytes) { return cuMemHostAlloc(p, 
 EXPORT int cuMemHostGetDevicePointer_v2(uintptr_t* device, void* host, unsigned) { *device = (uintptr_t)host; return Success; }
 EXPORT int cuMemFreeHost(void* p) {
     CURRENT;
-    drain();
+    drain(context);
     return deviceFree((uintptr_t)p, true);
 }
 EXPORT int cuMemcpyHtoDAsync_v2(uintptr_t to, const void* from, size_t n, Stream* s) { return copy(s, to, (uintptr_t)from, n); }

@@ -3,9 +3,10 @@
 
 // --- streams and events ---
 
-EXPORT int cuStreamCreate(Stream** s, unsigned) {
+EXPORT int cuStreamCreate(Stream** s, unsigned flags) {
+    static uint64_t made = 0;
     CURRENT;
-    *s = streams.add(new Stream{context});
+    *s = streams.add(new Stream{context, (flags & 1) == 0, ++made});
     return Success;
 }
 EXPORT int cuStreamCreateWithPriority(Stream** s, unsigned flags, int) { return cuStreamCreate(s, flags); }
@@ -14,7 +15,7 @@ EXPORT int cuStreamDestroy_v2(Stream* s) {
     if (!streams.has(s)) {
         return error(InvalidHandle, "not a stream");
     }
-    drain();
+    drain(context);
     streams.drop(s);
     return Success;
 }
@@ -24,14 +25,15 @@ EXPORT int cuStreamSynchronize(Stream* s) {
         s->capture->invalid = true;
         return error(CaptureUnsupported, "a stream that is being captured cannot be waited for");
     }
-    return synchronise(context);
+    return synchronise(context, s);
 }
 EXPORT int cuStreamQuery(Stream* s) {
     STREAM;
-    if (nothingPending()) {
+    Stream* which = s == nullptr ? &defaultStream : s;
+    if (which->pending.empty()) {
         return Success;
     }
-    drain();
+    finish(which);
     return NotReady;
 }
 EXPORT int cuStreamBeginCapture_v2(Stream* s, int) {
@@ -74,7 +76,7 @@ EXPORT int cuEventDestroy_v2(Event* e) {
     if (!events.has(e)) {
         return error(InvalidHandle, "not an event");
     }
-    drain();
+    drain(context);
     events.drop(e);
     return Success;
 }
@@ -94,6 +96,7 @@ EXPORT int cuEventRecord(Event* e, Stream* s) {
     e->capture = nullptr;
     Op op{Record};
     op.event = e;
+    op.ticket = ++e->issued;
     return submit(context, s, std::move(op));
 }
 EXPORT int cuStreamWaitEvent(Stream* s, Event* e, unsigned) {
@@ -101,30 +104,37 @@ EXPORT int cuStreamWaitEvent(Stream* s, Event* e, unsigned) {
     if (s != nullptr && !streams.has(s)) {
         return error(InvalidHandle, "not a stream");
     }
-    // Work is in one order anyway; a captured event draws the stream into its capture.
+    // A captured event draws the stream into its capture, where work is in one order anyway.
     if (e->capture != nullptr && s != nullptr && s->capture == nullptr) {
         s->capture = e->capture;
     }
-    return Success;
+    if (e->issued == 0 || (s != nullptr && s->capture != nullptr)) {
+        return Success;
+    }
+    Op op{Wait};
+    op.event = e;
+    op.ticket = e->issued;
+    return submit(context, s, std::move(op));
 }
 EXPORT int cuEventSynchronize(Event* e) {
     EVENT;
-    return synchronise(context);
+    Result r = e->done < e->issued ? reach(e, e->issued) : Success;
+    return r != Success ? r : check(context);
 }
 EXPORT int cuEventQuery(Event* e) {
     EVENT;
-    if (nothingPending()) {
+    if (e->done == e->issued) {
         return Success;
     }
-    drain();
+    reach(e, e->issued);
     return NotReady;
 }
 EXPORT int cuEventElapsedTime(float* ms, Event* begin, Event* e) {
     EVENT;
-    if (!events.has(begin) || !begin->recorded || !e->recorded) {
+    if (!events.has(begin) || begin->issued == 0 || e->issued == 0) {
         return error(InvalidHandle, "an event was not recorded");
     }
-    drain();
+    drain(context);
     *ms = (float)((e->time - begin->time) * 1000);
     return Success;
 }

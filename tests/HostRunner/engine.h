@@ -112,7 +112,11 @@ struct Options {
     int64_t multiprocessors = 4;    // what the device attribute says
     int64_t spin_milliseconds = 2000;
     int64_t accesses_per_thread = 400000000; // between two meetings with other threads: more is an endless loop
-    int64_t deferred = 0;           // queue work until someone waits for it
+    // 0: work is done when it is queued. Otherwise streams run apart, as far as events let them: 1, each only when someone
+    // waits for it; 2, the stream made first only then, the others at once; above, by a coin of this seed.
+    int64_t deferred = 0;
+    int64_t pinned_bytes = 0;       // the most that can be pinned; 0: no limit
+    int64_t fail_copy_bytes = 0;    // copies of exactly so many bytes fail
 };
 extern thread_local Options options;
 Options firstOptions();
@@ -132,6 +136,7 @@ Result deviceAlloc(uintptr_t* p, size_t bytes, bool pinned, void* owner);
 Result deviceFree(uintptr_t p, bool pinned);
 void freeAllOf(void* owner);
 size_t deviceBytesInUse();
+size_t pinnedBytesInUse();
 const Allocation* findAllocation(uintptr_t p); // also a freed one; null if never allocated
 // Null if [p, p+n) is inside one live allocation, else what is wrong with it.
 std::string whyNotDevice(uintptr_t p, size_t n);

@@ -17,7 +17,7 @@ uint32_t* pageTable = nullptr;
 uint8_t* writtenBits = nullptr;
 uint64_t* cells = nullptr;
 uintptr_t nextFree = 0;
-size_t inUse = 0;
+size_t inUse = 0, inUsePinned = 0;
 uint64_t serial = 0;
 struct Range { uintptr_t base; size_t bytes; };
 std::deque<Range> freedRanges; // oldest first
@@ -101,9 +101,7 @@ Result deviceAlloc(uintptr_t* p, size_t bytes, bool pinned, void* owner) {
     if (kChecked && base + room != nextFree) {
         markUnwritten(base, room); // used before
     }
-    if (!pinned) {
-        inUse += room;
-    }
+    (pinned ? inUsePinned : inUse) += room;
     *p = base;
     return Success;
 }
@@ -113,9 +111,7 @@ namespace {
 void release(Allocation& a) {
     size_t room = pagesOf(a.size) << kPageBits;
     a.freed = true;
-    if (!a.pinned) {
-        inUse -= room;
-    }
+    (a.pinned ? inUsePinned : inUse) -= room;
     madvise((void*)a.base, room, MADV_DONTNEED);
     mprotect((void*)a.base, room, PROT_NONE);
     if (kChecked) {
@@ -149,6 +145,7 @@ void freeAllOf(void* owner) {
 }
 
 size_t deviceBytesInUse() { return inUse; }
+size_t pinnedBytesInUse() { return inUsePinned; }
 
 const Allocation* findAllocation(uintptr_t p) {
     if (!inArena(p)) {

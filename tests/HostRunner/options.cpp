@@ -30,7 +30,8 @@ static int64_t* optionNamed(Options& o, const char* name) {
     const std::pair<const char*, int64_t*> table[] = {
         {"seed", &o.seed}, {"threads", &o.threads}, {"races", &o.races}, {"uninitialised", &o.uninitialised},
         {"multiprocessors", &o.multiprocessors}, {"spinMilliseconds", &o.spin_milliseconds},
-        {"accessesPerThread", &o.accesses_per_thread}, {"deferred", &o.deferred},
+        {"accessesPerThread", &o.accesses_per_thread}, {"deferred", &o.deferred}, {"pinnedBytes", &o.pinned_bytes},
+        {"failCopyBytes", &o.fail_copy_bytes},
     };
     for (auto& entry : table) {
         if (strcmp(entry.first, name) == 0) return entry.second;

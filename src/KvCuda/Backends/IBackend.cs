@@ -52,6 +52,31 @@ internal interface IBackend : IDisposable
     /// <summary>Waits for everything queued.</summary>
     void Synchronize();
 
+    // --- the host tier: copies beside the verbs. They run in their own order, behind the verbs queued before them; verbs
+    // queued later do not wait for them unless told to. Only a backend whose memory is not the host's has it. ---
+
+    /// <summary>Host memory for the four verbs below, alive until the backend's disposal.</summary>
+    /// <exception cref="DeviceException">The host has not so much that can be pinned.</exception>
+    /// <exception cref="InvalidRequestException">The backend's memory is the host's.</exception>
+    nint AllocateHost(long bytes) => throw new InvalidRequestException(
+        $"A host tier (--host-kv-budget, HostKvBudgetBytes) was asked for, but {Name} keeps keys and values in host memory anyway; "
+        + "give --kv-budget (KvBudgetBytes) more instead.");
+
+    /// <summary>Queues host = source.</summary>
+    /// <param name="host">in memory of <see cref="AllocateHost"/></param>
+    /// <param name="source">what verbs read and write</param>
+    /// <param name="bytes">how many</param>
+    void CopyToHost(nint host, nint source, long bytes) => throw new NotSupportedException();
+
+    /// <summary>Queues destination = host.</summary>
+    void CopyFromHost(nint destination, nint host, long bytes) => throw new NotSupportedException();
+
+    /// <summary>The copies queued up to here are known by this number, which is not below the last one given.</summary>
+    void Fence(long number) => throw new NotSupportedException();
+
+    /// <summary>Verbs queued from now on run after the copies up to the first fence of this number or a higher one.</summary>
+    void WaitFor(long number) => throw new NotSupportedException();
+
     // --- recording: a pass whose shapes repeat is queued by one call ---
 
     /// <summary>

@@ -213,6 +213,21 @@ public sealed class KvStatus
     /// <summary>Bytes of pages that stay until they are unpinned.</summary>
     public long PinnedBytes => report.Usage.PinnedBytes;
 
+    /// <summary>Bytes of the host tier; 0: there is none.</summary>
+    public long HostArenaBytes => report.Usage.HostArenaBytes;
+
+    /// <summary>Bytes of cached pages in the host tier; the others hold nothing.</summary>
+    public long HostCachedBytes => report.Usage.HostCachedBytes;
+
+    /// <summary>Pages that went to the host tier so far.</summary>
+    public long MovedDownPages => report.Tier.MovedDown;
+
+    /// <summary>Pages that came back from it.</summary>
+    public long MovedUpPages => report.Tier.MovedUp;
+
+    /// <summary>Of the tokens found, those that came from the host tier.</summary>
+    public long FoundInHostTierTokens => report.Tier.Hit;
+
     /// <summary>Prompt tokens that were looked up in the cache.</summary>
     public long QueriedTokens => report.Queried;
 

@@ -349,6 +349,6 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
 }
 
 /// <summary>How far loading a model has come.</summary>
-/// <param name="Stage">what is being done: tokenizer, weights, device, ready</param>
+/// <param name="Stage">what is being done: tokenizer, weights, host tier, ready</param>
 /// <param name="Share">0 to 1 of that stage</param>
 public readonly record struct LoadProgress(string Stage, double Share);

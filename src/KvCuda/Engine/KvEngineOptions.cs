@@ -20,6 +20,12 @@ public sealed record KvEngineOptions
     /// <summary>Bytes of key/value pages; null chooses from the machine's memory and the model's context length.</summary>
     public long? KvBudgetBytes { get; init; }
 
+    /// <summary>
+    /// Bytes of pinned host memory (the host tier) to which cached pages go when the device needs room, and from which they
+    /// come back when a prompt begins with them; 0: such pages are forgotten. Needs a CUDA device.
+    /// </summary>
+    public long HostKvBudgetBytes { get; init; }
+
     /// <summary>Tokens per page: a power of two from 16 to 128.</summary>
     public int PageTokens { get; init; } = 64;
 
@@ -60,7 +66,8 @@ public sealed record KvEngineOptions
 
     internal LoadOptions ForModel() => new()
     {
-        Device = Device, Threads = Threads, Sharing = Sharing, KvBudgetBytes = KvBudgetBytes, PageTokens = PageTokens,
+        Device = Device, Threads = Threads, Sharing = Sharing, KvBudgetBytes = KvBudgetBytes,
+        HostKvBudgetBytes = HostKvBudgetBytes, PageTokens = PageTokens,
         KvType = KvType, MaxContext = MaxContext, MaxSequences = MaxSequences, MaxRows = MaxStepTokens, Prefill = Prefill,
         Numerics = NumericsClass,
         Int8Weights = Weights == "int8",
@@ -79,6 +86,7 @@ public sealed record KvEngineOptions
         Require(MaxStepTokens is >= 1 and <= 65536, $"MaxStepTokens is {MaxStepTokens}; it must be from 1 to 65536.");
         Require(MaxContext is null or >= 2, $"MaxContext is {MaxContext}; it must be at least 2.");
         Require(KvBudgetBytes is null or > 0, $"KvBudgetBytes is {KvBudgetBytes}; it must be positive.");
+        Require(HostKvBudgetBytes >= 0, $"HostKvBudgetBytes is {HostKvBudgetBytes}; it must not be negative.");
         Require(Threads >= 0, $"Threads is {Threads}; it must not be negative.");
         Require(Prefill.Kind != PrefillKind.Iterative,
             "Iterative prefill is an approximation kept for comparison: it needs the whole prompt in one piece from zero keys "

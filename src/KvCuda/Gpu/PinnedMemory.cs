@@ -8,21 +8,20 @@ internal sealed unsafe class PinnedMemory : IDisposable
     readonly GpuContext context;
     bool disposed;
 
-    public PinnedMemory(GpuContext context, int bytes)
+    /// <exception cref="DeviceException">So much cannot be pinned.</exception>
+    public PinnedMemory(GpuContext context, long bytes)
     {
         this.context = context;
         Bytes = bytes;
         using GpuContext.Scope scope = context.Enter();
         nint address;
-        context.Cuda.Check(context.Cuda.cuMemHostAlloc(&address, (nuint)bytes, 0));
+        context.Cuda.Check(context.Cuda.cuMemHostAlloc(&address, (nuint)bytes, 0), $"cuMemHostAlloc({bytes})");
         Pointer = (byte*)address;
     }
 
     public byte* Pointer { get; }
 
-    public int Bytes { get; }
-
-    public Span<byte> Span => new(Pointer, Bytes);
+    public long Bytes { get; }
 
     public void Dispose()
     {

@@ -1,6 +1,6 @@
 namespace KvCuda.KvStore;
 
-/// <summary>The bytes of the arena, wherever it lives: what snapshots read from and write to.</summary>
+/// <summary>The bytes of the device's arena, wherever it lives: what snapshots read from and write to.</summary>
 internal interface IKvBytes
 {
     /// <summary>destination = the arena's bytes from <paramref name="offset"/> on.</summary>
@@ -9,6 +9,6 @@ internal interface IKvBytes
     /// <summary>The arena's bytes from <paramref name="offset"/> on = source.</summary>
     void Write(long offset, ReadOnlySpan<byte> source);
 
-    /// <summary>Copies bytes within the arena.</summary>
-    void Copy(long destination, long source, long bytes);
+    /// <summary>Does what the store decided, in order and before whatever is read or written later.</summary>
+    void Play(PageCopies copies);
 }

@@ -16,6 +16,9 @@ internal sealed class IndexedHeap
 
     public long FirstKey => keys[heap[0]];
 
+    /// <summary>The key of a member.</summary>
+    public long KeyOf(int id) => keys[id];
+
     /// <summary>Adds the id, or changes its key.</summary>
     public void Set(int id, long key)
     {

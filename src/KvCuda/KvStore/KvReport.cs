@@ -62,8 +62,20 @@ internal sealed class KvCounters
     /// <summary>Pages that entered the prefix tree.</summary>
     public long Published { get; set; }
 
-    /// <summary>Pages that left it, per <see cref="KvEviction"/>.</summary>
+    /// <summary>Pages that left it from the device, per <see cref="KvEviction"/>.</summary>
     public long[] Evicted { get; } = new long[3];
+
+    /// <summary>Pages that left it from the host tier, per <see cref="KvEviction"/>.</summary>
+    public long[] EvictedFromTier { get; } = new long[3];
+
+    /// <summary>Pages that went to the host tier.</summary>
+    public long MovedDown { get; set; }
+
+    /// <summary>Pages that came back from it.</summary>
+    public long MovedUp { get; set; }
+
+    /// <summary>Of the tokens found, those of which a page came from the host tier.</summary>
+    public long HitInTier { get; set; }
 
     /// <summary>Pages copied because a shared one was written.</summary>
     public long Copied { get; set; }
@@ -75,13 +87,20 @@ internal sealed class KvCounters
     public DurationHistogram ReuseGaps { get; } = new();
 }
 
+/// <summary>What the host tier did.</summary>
+/// <param name="MovedDown">pages that went to it</param>
+/// <param name="MovedUp">pages that came back</param>
+/// <param name="Hit">tokens found of which a page came from it</param>
+/// <param name="Evicted">pages forgotten from it, per <see cref="KvEviction"/></param>
+internal sealed record KvTierReport(long MovedDown, long MovedUp, long Hit, IReadOnlyList<long> Evicted);
+
 /// <summary>The store at one moment, for people and for programs.</summary>
 /// <param name="Usage">free / active / cached / pinned</param>
 /// <param name="BytesPerToken">of all owning layers, windows not yet passed</param>
 /// <param name="Queried">prompt tokens looked up</param>
 /// <param name="Hits">tokens found, per <see cref="KvHit"/></param>
 /// <param name="Published">pages that entered the prefix tree</param>
-/// <param name="Evicted">pages that left it, per <see cref="KvEviction"/></param>
+/// <param name="Evicted">pages that left it from the device, per <see cref="KvEviction"/></param>
 /// <param name="Copied">pages copied on write</param>
 /// <param name="Moved">pages moved to free a slab</param>
 /// <param name="Sequences">open ones</param>
@@ -90,10 +109,11 @@ internal sealed class KvCounters
 /// <param name="ReuseGapMedian">milliseconds between uses of a page that was found</param>
 /// <param name="ReuseGap95">its 95th percentile</param>
 /// <param name="Layers">bytes per token by layer; 0 for layers that read another's</param>
+/// <param name="Tier">the host tier's part</param>
 internal sealed record KvReport(
     KvUsage Usage, long BytesPerToken, long Queried, IReadOnlyList<long> Hits, long Published, IReadOnlyList<long> Evicted,
     long Copied, long Moved, int Sequences, long LifetimeMedian, long Lifetime95, long ReuseGapMedian, long ReuseGap95,
-    IReadOnlyList<long> Layers)
+    IReadOnlyList<long> Layers, KvTierReport Tier)
 {
     /// <summary>Tokens found.</summary>
     public long Hit => Hits.Sum();
@@ -115,6 +135,10 @@ internal sealed record KvReport(
         }
         text.Append(CultureInfo.InvariantCulture, $"  tokens found: {Hit} of {Queried} ({HitRate:P1}): session {Hits[0]}, shared {Hits[1]}, pinned {Hits[2]}, restored {Hits[3]}\n");
         text.Append(CultureInfo.InvariantCulture, $"  pages published {Published}, evicted {Evicted.Sum()}: for room {Evicted[0]}, expired {Evicted[1]}, cleared {Evicted[2]}; copied on write {Copied}, moved {Moved}\n");
+        if (u.HostArenaBytes > 0)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"  host tier: {Size(u.HostArenaBytes)}: cached {Size(u.HostCachedBytes)} in {string.Join(" + ", u.Kinds.Select(k => k.HostCached))} pages; moved down {Tier.MovedDown}, up {Tier.MovedUp}; tokens found there {Tier.Hit}; forgotten {Tier.Evicted.Sum()}: for room {Tier.Evicted[0]}, expired {Tier.Evicted[1]}, cleared {Tier.Evicted[2]}\n");
+        }
         text.Append(CultureInfo.InvariantCulture, $"  page lifetime, median / 95 %: below {LifetimeMedian} / {Lifetime95} ms; time between uses: below {ReuseGapMedian} / {ReuseGap95} ms\n");
         return text.ToString();
     }
@@ -136,6 +160,9 @@ internal sealed record KvReport(
             json.WriteNumber("cached_bytes", u.CachedBytes);
             json.WriteNumber("pinned_bytes", u.PinnedBytes);
             json.WriteNumber("fragmentation", u.Fragmentation);
+            json.WriteNumber("host_arena_bytes", u.HostArenaBytes);
+            json.WriteNumber("host_cached_bytes", u.HostCachedBytes);
+            json.WriteNumber("host_free_bytes", u.HostFreeBytes);
             json.WriteNumber("bytes_per_token", BytesPerToken);
             json.WriteStartArray("bytes_per_token_by_layer");
             foreach (long bytes in Layers)
@@ -153,6 +180,7 @@ internal sealed record KvReport(
                 json.WriteNumber("active", k.Active);
                 json.WriteNumber("cached", k.Cached);
                 json.WriteNumber("pinned", k.Pinned);
+                json.WriteNumber("host_cached", k.HostCached);
                 json.WriteEndObject();
             }
             json.WriteEndArray();
@@ -166,6 +194,12 @@ internal sealed record KvReport(
             json.WriteNumber("pages_evicted_capacity", Evicted[(int)KvEviction.Capacity]);
             json.WriteNumber("pages_evicted_expired", Evicted[(int)KvEviction.Expired]);
             json.WriteNumber("pages_evicted_cleared", Evicted[(int)KvEviction.Cleared]);
+            json.WriteNumber("pages_moved_down", Tier.MovedDown);
+            json.WriteNumber("pages_moved_up", Tier.MovedUp);
+            json.WriteNumber("tokens_hit_in_host_tier", Tier.Hit);
+            json.WriteNumber("host_pages_evicted_capacity", Tier.Evicted[(int)KvEviction.Capacity]);
+            json.WriteNumber("host_pages_evicted_expired", Tier.Evicted[(int)KvEviction.Expired]);
+            json.WriteNumber("host_pages_evicted_cleared", Tier.Evicted[(int)KvEviction.Cleared]);
             json.WriteNumber("pages_copied", Copied);
             json.WriteNumber("pages_moved", Moved);
             json.WriteNumber("lifetime_ms_p50", LifetimeMedian);

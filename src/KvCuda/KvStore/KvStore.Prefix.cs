@@ -7,6 +7,7 @@ internal sealed partial class KvStore
     readonly int[] unitOfPage;   // page -> its place in the tree, None if it has none
     readonly int[] runs;         // scratch of Match
     int[] path = new int[64];    // scratch of Match
+    int[] fresh = new int[64];   // scratch of Find: per boundary and class, pages up to it that are neither held nor pinned
 
     /// <summary>
     /// Attaches the longest cached prefix of the prompt to a new sequence and says how many tokens that are: whole pages,
@@ -14,7 +15,8 @@ internal sealed partial class KvStore
     /// under this scope.
     ///
     /// A boundary is a hit if full classes have every page before it and window classes those of the last W - 1 tokens
-    /// before it (and the sinks).
+    /// before it (and the sinks). Pages in the host tier count as there if the device has room for them beside what is held;
+    /// they come up, and pages nobody uses go down for them.
     /// </summary>
     /// <param name="s">empty and never matched</param>
     /// <param name="prompt">the tokens to look up</param>
@@ -28,7 +30,8 @@ internal sealed partial class KvStore
             throw new InvalidOperationException("A prefix can be matched for an empty sequence only.");
         }
         int root = tree.GetRoot(scope);
-        int best = Find(root, prompt, PublishLimit(s.Streaming));
+        // A stream does not hold all of its path, so that making room could take a part of it: it finds what is on the device.
+        int best = Find(root, prompt, PublishLimit(s.Streaming), onDevice: s.Streaming is not null);
         int node = best == 0 ? root : path[best - 1];
         MoveCursor(s, node, tree[node].Generation);
         s.GrowPages(best);
@@ -44,9 +47,16 @@ internal sealed partial class KvStore
             {
                 if (j >= first || j < PagesOf(sinks))
                 {
-                    ref PrefixTree.Unit unit = ref tree.UnitOf(tree.UnitId(path[j], c));
-                    pages[j] = unit.Page;
+                    int id = tree.UnitId(path[j], c);
+                    ref PrefixTree.Unit unit = ref tree.UnitOf(id);
                     CountReuse(unit);
+                    if (unit.Page == None)
+                    {
+                        MarkExpected(id);
+                        comingUp.Add((j, id));
+                        continue;
+                    }
+                    pages[j] = unit.Page;
                     Attach(unit.Page);
                 }
             }
@@ -54,6 +64,16 @@ internal sealed partial class KvStore
         for (int j = 0; j < best; j++)
         {
             CountHit(s, path[j], again);
+        }
+        // Those on the device are held by now, so that making room takes none of them away.
+        foreach ((int j, int id) in comingUp)
+        {
+            BringUp(id);
+            s.Pages(tree.ClassOf(id))[j] = tree.UnitOf(id).Page;
+        }
+        comingUp.Clear();
+        for (int j = 0; j < best; j++)
+        {
             ApplyRetention(s, path[j]);
         }
         counters.Queried += again ? 0 : prompt.Length;
@@ -68,12 +88,16 @@ internal sealed partial class KvStore
         return root == None ? 0 : Find(root, prompt, int.MaxValue) * pageTokens;
     }
 
-    // The longest hit, in pages; path holds its nodes. On request only pinned pages count.
-    int Find(int root, ReadOnlySpan<int> prompt, int limit, bool pinsOnly = false)
+    readonly List<(int Index, int Unit)> comingUp = [];  // scratch of Match
+
+    // The longest hit, in pages; path holds its nodes. On request only pinned pages count, or only those on the device.
+    int Find(int root, ReadOnlySpan<int> prompt, int limit, bool pinsOnly = false, bool onDevice = false)
     {
         int most = Math.Min(limit, (prompt.Length - 1) / pageTokens);
-        int best = 0, node = root;
+        int best = 0, node = root, classes = held.Length;
+        bool anyInTier = false;
         Array.Clear(runs);
+        Array.Clear(fresh, 0, classes);
         for (int j = 0; j < most; j++)
         {
             node = tree.Find(node, prompt.Slice(j * pageTokens, pageTokens));
@@ -85,13 +109,20 @@ internal sealed partial class KvStore
             {
                 Array.Resize(ref path, 2 * j);
             }
+            if ((j + 2) * classes > fresh.Length)
+            {
+                Array.Resize(ref fresh, Math.Max(2 * fresh.Length, (j + 2) * classes));
+            }
             path[j] = node;
             bool hit = true;
-            for (int c = 0; c < held.Length; c++)
+            for (int c = 0; c < classes; c++)
             {
                 KvClass k = Layout.Classes[c];
                 ref PrefixTree.Unit unit = ref tree.UnitOf(tree.UnitId(node, c));
-                if (unit.Page == None || (pinsOnly && unit.Pins == 0))
+                anyInTier |= unit.HostPage != None;
+                bool idle = unit.HostPage != None || (unit.Page != None && unit.Pins == 0 && pool.References(unit.Page) == 1);
+                fresh[(j + 1) * classes + c] = fresh[j * classes + c] + (idle ? 1 : 0);
+                if (unit.IsEmpty || (onDevice && unit.Page == None) || (pinsOnly && unit.Pins == 0))
                 {
                     // A hole among the sinks is never made good by later pages.
                     runs[c] = j < PagesOf(k.Sinks) ? int.MinValue / 2 : runs[c] < 0 ? runs[c] : 0;
@@ -103,12 +134,26 @@ internal sealed partial class KvStore
                 int first = k.IsFull ? 0 : FirstVisiblePage((j + 1) * pageTokens, k.Window);
                 hit &= runs[c] >= j + 1 - first;
             }
-            if (hit)
+            if (hit && (!anyInTier || HasRoomToComeUp(j + 1)))
             {
                 best = j + 1;
             }
         }
         return best;
+    }
+
+    // Whether the pages that a hit of so many pages needs fit the device beside what is held.
+    bool HasRoomToComeUp(int count)
+    {
+        long slabs = 0;
+        for (int c = 0; c < held.Length; c++)
+        {
+            KvClass k = Layout.Classes[c];
+            int first = k.IsFull ? 0 : FirstVisiblePage(count * pageTokens, k.Window), sinks = Math.Min(first, PagesOf(k.Sinks));
+            int added = fresh[count * held.Length + c] - fresh[first * held.Length + c] + fresh[sinks * held.Length + c];
+            slabs += SlabsFor(c, held[c] + (long)added);
+        }
+        return slabs <= pool.Slabs;
     }
 
     // Full pages of accepted tokens enter the tree. Where another sequence was first, its page is used from now on.
@@ -156,7 +201,11 @@ internal sealed partial class KvStore
     {
         int id = tree.UnitId(node, c);
         ref PrefixTree.Unit unit = ref tree.UnitOf(id);
-        if (unit.Page == None)
+        if (unit.HostPage != None)
+        {
+            Replace(id, page);
+        }
+        else if (unit.Page == None)
         {
             Enter(id, page);
         }
@@ -174,7 +223,8 @@ internal sealed partial class KvStore
     {
         pool.AddReference(page);
         unitOfPage[page] = id;
-        tree.UnitOf(id) = new() { Page = page, Born = now, LastUse = now, Stamp = ++stamp };
+        tree.UnitOf(id) = new() { Page = page, HostPage = None, Born = now, LastUse = now, Stamp = ++stamp };
+        CountDeviceChild(tree.NodeOf(id), tree.ClassOf(id), +1);
         counters.Published++;
     }
 

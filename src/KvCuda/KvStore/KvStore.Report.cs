@@ -14,7 +14,8 @@ internal sealed partial class KvStore
         counters.Copied, pool.Moves, open.Count,
         counters.Lifetimes.Quantile(0.5), counters.Lifetimes.Quantile(0.95),
         counters.ReuseGaps.Quantile(0.5), counters.ReuseGaps.Quantile(0.95),
-        [.. Enumerable.Range(0, Layout.Sharing.Layers).Select(Layout.BytesPerTokenOf)]);
+        [.. Enumerable.Range(0, Layout.Sharing.Layers).Select(Layout.BytesPerTokenOf)],
+        new(counters.MovedDown, counters.MovedUp, counters.HitInTier, [.. counters.EvictedFromTier]));
 
     void CountHit(KvSequence s, int node, bool again)
     {
@@ -24,11 +25,19 @@ internal sealed partial class KvStore
             : s.Session != 0 && n.Publisher == s.Session ? KvHit.Session : KvHit.Shared;
         n.Shared |= n.Publisher != s.Session;
         counters.Hits[(int)source] += again ? 0 : pageTokens;
+        for (int c = 0; c < held.Length && !again; c++)
+        {
+            if (tree.UnitOf(tree.UnitId(node, c)).Expected)
+            {
+                counters.HitInTier += pageTokens;
+                break;
+            }
+        }
     }
 
     void CountReuse(in PrefixTree.Unit unit)
     {
-        if (pool.References(unit.Page) == 1)
+        if (unit.Page == None || pool.References(unit.Page) == 1)
         {
             counters.ReuseGaps.Add(now - unit.LastUse);
         }
@@ -36,7 +45,7 @@ internal sealed partial class KvStore
 
     void CountEviction(in PrefixTree.Unit unit, KvEviction cause)
     {
-        counters.Evicted[(int)cause]++;
+        (unit.Page == None ? counters.EvictedFromTier : counters.Evicted)[(int)cause]++;
         counters.Lifetimes.Add(now - unit.Born);
     }
 }

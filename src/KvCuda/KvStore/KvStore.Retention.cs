@@ -22,7 +22,15 @@ internal sealed partial class KvStore
             now = Math.Max(now, value);
             while (expiries.Count > 0 && expiries.FirstKey <= now)
             {
-                Evict(expiries.First, KvEviction.Expired);
+                int id = expiries.First, node = tree.NodeOf(id);
+                if (tree[node].FirstChild != None && Layout.Classes[tree.ClassOf(id)].IsFull)
+                {
+                    OfferForEviction(node, tree.ClassOf(id)); // continued in the host tier: it only goes down before others
+                }
+                else
+                {
+                    Evict(id, KvEviction.Expired);
+                }
             }
         }
     }
@@ -286,6 +294,7 @@ internal sealed partial class KvStore
         int node = tree.NodeOf(id), c = tree.ClassOf(id);
         if (Layout.Classes[c].IsFull)
         {
+            ClearBelow(node, cause); // what is in the host tier of its continuations
             RemoveNode(node, cause, prune: true);
         }
         else
@@ -314,7 +323,7 @@ internal sealed partial class KvStore
     int Leave(int id, KvEviction cause)
     {
         ref PrefixTree.Unit unit = ref tree.UnitOf(id);
-        if (unit.Page == None)
+        if (unit.IsEmpty)
         {
             return 0;
         }
@@ -322,6 +331,13 @@ internal sealed partial class KvStore
         candidates.Remove(id);
         expiries.Remove(id);
         CountEviction(unit, cause);
+        if (page == None)
+        {
+            hostCandidates[c].Remove(id);
+            host!.Release(unit.HostPage);
+            unit = PrefixTree.Unit.Empty;
+            return 1;
+        }
         if (unit.Pins > 0)
         {
             pinned[c]--;
@@ -331,9 +347,10 @@ internal sealed partial class KvStore
                 held[c]--;
             }
         }
-        unit = new() { Page = None };
+        unit = PrefixTree.Unit.Empty;
         unitOfPage[page] = None;
         pool.Release(page);
+        CountDeviceChild(tree.NodeOf(id), c, -1);
         return 1;
     }
 
@@ -346,20 +363,21 @@ internal sealed partial class KvStore
     }
 
     // Enters (or re-enters) a page among those that may go: nobody uses it, no pin holds it, and if it is of a full
-    // class, nothing continues it.
+    // class, nothing continues it: on the device if it is there, anywhere if it is in the host tier.
     void OfferForEviction(int node, int c)
     {
         int id = tree.UnitId(node, c);
         ref PrefixTree.Unit unit = ref tree.UnitOf(id);
-        if (unit.Page == None || unit.Pins > 0 || pool.References(unit.Page) > 1
-            || (Layout.Classes[c].IsFull && tree[node].FirstChild != None))
+        ref PrefixTree.Node n = ref tree[node];
+        bool inTier = unit.HostPage != None, childless = !Layout.Classes[c].IsFull || n.FirstChild == None;
+        if (inTier ? unit.Expected || !childless
+            : unit.Page == None || unit.Pins > 0 || pool.References(unit.Page) > 1 || (!childless && n.DeviceChildren > 0))
         {
             return;
         }
-        ref PrefixTree.Node n = ref tree[node];
-        long end = n.TimeToLive == 0 ? long.MaxValue : unit.LastUse + n.TimeToLive;
-        candidates.Set(id, ((end <= now ? 0 : n.Priority + 1L) << 56) | unit.Stamp);
-        if (end < long.MaxValue)
+        long end = EndOfLife(node, unit);
+        (inTier ? hostCandidates[c] : candidates).Set(id, ((end <= now ? 0 : n.Priority + 1L) << 56) | unit.Stamp);
+        if (end < long.MaxValue && (childless || end > now))
         {
             expiries.Set(id, end);
         }
@@ -368,6 +386,9 @@ internal sealed partial class KvStore
             expiries.Remove(id);
         }
     }
+
+    long EndOfLife(int node, in PrefixTree.Unit unit) =>
+        tree[node].TimeToLive == 0 ? long.MaxValue : unit.LastUse + tree[node].TimeToLive;
 
     // The ranges set on a sequence, for a page that it published or found.
     void ApplyRetention(KvSequence s, int node)

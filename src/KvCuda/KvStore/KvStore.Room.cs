@@ -45,7 +45,7 @@ internal sealed partial class KvStore
     bool Fits(int[] beside, int tokens, ReadOnlySpan<int> prompt, in KvScope scope, KvStreaming? streaming, bool pinsOnly)
     {
         int root = tree.FindRoot(scope);
-        int found = root == None ? 0 : Find(root, prompt, PublishLimit(streaming), pinsOnly);
+        int found = root == None ? 0 : Find(root, prompt, PublishLimit(streaming), pinsOnly, onDevice: streaming is not null);
         long slabs = 0;
         for (int c = 0; c < held.Length; c++)
         {
@@ -60,7 +60,7 @@ internal sealed partial class KvStore
                     continue;
                 }
                 ref PrefixTree.Unit unit = ref tree.UnitOf(tree.UnitId(path[j], c));
-                if (unit.Pins == 0 && pool.References(unit.Page) == 1)
+                if (unit.HostPage != None || (unit.Pins == 0 && pool.References(unit.Page) == 1))
                 {
                     idle++;
                     idleSinks += j < sinkPages ? 1 : 0;
@@ -153,7 +153,11 @@ internal sealed partial class KvStore
             {
                 CutIdleBranch();
             }
-            Evict(candidates.First, KvEviction.Capacity);
+            int id = candidates.First;
+            if (!MoveDown(id))
+            {
+                Evict(id, KvEviction.Capacity);
+            }
         }
     }
 

@@ -16,7 +16,7 @@ internal sealed partial class KvStore
             throw new InvalidRequestException(
                 $"A streaming sequence of {s.Length} tokens has forgotten some of them and cannot be saved; the first {t.ExactTokens} could have been.");
         }
-        Drain(arena);
+        arena.Play(TakeCopies());
         KvSnapshotWriter.Save(path, s, Layout, identity, arena);
     }
 
@@ -75,7 +75,7 @@ internal sealed partial class KvStore
                     }
                 }
             }
-            Drain(arena);
+            arena.Play(TakeCopies()); // copies that were queued come before what is written now
             for (int c = 0; c < held.Length; c++)
             {
                 Fill(s, c, reader, arena);
@@ -147,14 +147,5 @@ internal sealed partial class KvStore
                 arena.Write((long)Granule(s.Pages(c)[j]) * Layout.GranuleBytes, page);
             }
         });
-    }
-
-    // Copies that were queued come before whatever is read or written now.
-    void Drain(IKvBytes arena)
-    {
-        foreach (PageCopy copy in TakeCopies())
-        {
-            arena.Copy((long)copy.Destination * Layout.GranuleBytes, (long)copy.Source * Layout.GranuleBytes, copy.Bytes);
-        }
     }
 }

@@ -46,7 +46,10 @@ internal sealed partial class KvStore
         {
             active[pool.KindOf(page)]++;
         }
-        int nodes = 0, offered = 0;
+        int nodes = 0, offered = 0, expiring = 0;
+        int[] inTier = new int[held.Length], offeredInTier = new int[held.Length];
+        var hostPages = new HashSet<int>();
+        host?.Verify();
         for (int n = 0; n < tree.Made; n++)
         {
             if (!tree[n].Alive)
@@ -56,18 +59,34 @@ internal sealed partial class KvStore
             nodes++;
             Must(tree[n].Users == users.GetValueOrDefault(n), "a node's users are the cursors on it");
             Must(tree[n].Users > 0 || tree[n].FirstChild != None || tree.HasPages(n), "a node leads somewhere");
-            int children = 0;
+            int children = 0, onDevice = 0;
             for (int child = tree[n].FirstChild; child != None; child = tree[child].Next)
             {
                 Must(tree[child].Alive && tree[child].Parent == n && tree[child].Depth == tree[n].Depth + 1, "a child knows its parent");
                 Must(tree.Find(n, tree.Tokens(child)) == child, "a child is found by its tokens");
                 children++;
+                onDevice += Layout.Classes[0].IsFull && tree.UnitOf(tree.UnitId(child, 0)).Page != None ? 1 : 0;
             }
+            Must(tree[n].DeviceChildren == onDevice, "children on the device are counted");
             for (int c = 0; c < held.Length; c++)
             {
                 int id = tree.UnitId(n, c);
                 PrefixTree.Unit unit = tree.UnitOf(id);
-                Must(tree[n].Depth == 0 || !Layout.Classes[c].IsFull || unit.Page != None, "a node has its full page");
+                Must(tree[n].Depth == 0 || !Layout.Classes[c].IsFull || !unit.IsEmpty, "a node has its full page");
+                Must(!unit.Expected, "nothing comes up between two operations");
+                bool childless = !Layout.Classes[c].IsFull || children == 0;
+                if (unit.HostPage != None)
+                {
+                    Must(unit.Page == None && unit.Pins == 0 && !candidates.Contains(id), "a page is on the device or in the host tier");
+                    Must(host!.KindOf(unit.HostPage) == c && host.References(unit.HostPage) == 1 && hostPages.Add(unit.HostPage), "a page of the tier is one node's");
+                    Must(hostCandidates[c].Contains(id) == childless, "exactly the pages of the tier that may go are offered");
+                    Must(expiries.Contains(id) == (childless && tree[n].TimeToLive > 0), "exactly those of the tier with a time to live expire");
+                    inTier[c]++;
+                    offeredInTier[c] += childless ? 1 : 0;
+                    expiring += expiries.Contains(id) ? 1 : 0;
+                    continue;
+                }
+                Must(!hostCandidates[c].Contains(id), "what is not in the tier does not go from there");
                 if (unit.Page == None)
                 {
                     Must(unit.Pins == 0 && !candidates.Contains(id) && !expiries.Contains(id), "no page, nothing to evict");
@@ -79,16 +98,18 @@ internal sealed partial class KvStore
                 pins[c] += unit.Pins > 0 ? 1 : 0;
                 idlePins[c] += unit.Pins > 0 && idle ? 1 : 0;
                 cached[c] += unit.Pins == 0 && idle ? 1 : 0;
-                bool mayGo = idle && unit.Pins == 0 && (!Layout.Classes[c].IsFull || children == 0);
+                bool mayGo = idle && unit.Pins == 0 && (!Layout.Classes[c].IsFull || onDevice == 0);
                 Must(candidates.Contains(id) == mayGo, "exactly the pages that may go are offered");
-                Must(expiries.Contains(id) == (mayGo && tree[n].TimeToLive > 0), "exactly those with a time to live expire");
+                Must(expiries.Contains(id) == (mayGo && tree[n].TimeToLive > 0 && (childless || EndOfLife(n, unit) > now)), "exactly those with a time to live expire");
                 offered += mayGo ? 1 : 0;
+                expiring += expiries.Contains(id) ? 1 : 0;
             }
         }
-        Must(nodes == tree.Count && offered == candidates.Count, "nodes and candidates are counted");
+        Must(nodes == tree.Count && offered == candidates.Count && expiring == expiries.Count, "nodes and candidates are counted");
         for (int c = 0; c < held.Length; c++)
         {
             Must(pins[c] == pinned[c] && idlePins[c] == pinnedIdle[c], "pins are counted");
+            Must(inTier[c] == (host?.Used(c) ?? 0) && offeredInTier[c] == hostCandidates[c].Count, "pages of the tier are counted");
             Must(active[c] + idlePins[c] == held[c], "held = active + pinned");
             Must(active[c] + idlePins[c] + cached[c] == pool.Used(c), "used = active + pinned + cached");
         }
@@ -97,6 +118,7 @@ internal sealed partial class KvStore
             Must(pool.References(page) == count, "a page has as many references as holders");
         }
         KvUsage u = Usage;
+        Must(u.HostFreeBytes >= 0 && u.HostCachedBytes + u.HostFreeBytes == HostArenaBytes, "the tier's bytes add up");
         Must(u.FreeBytes >= 0 && u.FreeBytes + u.ActiveBytes + u.CachedBytes + u.PinnedBytes == ArenaBytes, "the bytes add up");
     }
 
@@ -116,10 +138,11 @@ internal sealed partial class KvStore
                 {
                     PrefixTree.Node n = tree[at.Node];
                     PrefixTree.Unit unit = tree.UnitOf(tree.UnitId(at.Node, c));
-                    if (unit.Page != None)
+                    if (!unit.IsEmpty)
                     {
-                        yield return new(scope, at.Prefix, c, pool.Granule(unit.Page), new(n.Priority, n.TimeToLive),
-                            unit.Pins, n.Publisher, n.Shared, n.FirstChild == None);
+                        yield return new(scope, at.Prefix, c, unit.Page == None ? None : pool.Granule(unit.Page), new(n.Priority, n.TimeToLive),
+                            unit.Pins, n.Publisher, n.Shared, n.FirstChild == None, n.DeviceChildren == 0,
+                            unit.HostPage == None ? None : host!.Granule(unit.HostPage));
                     }
                 }
             }
@@ -139,11 +162,14 @@ internal sealed partial class KvStore
 /// <param name="Scope">who may use it</param>
 /// <param name="Prefix">all tokens up to the page's end</param>
 /// <param name="Class">the class whose keys and values it holds</param>
-/// <param name="Granule">where it lies</param>
+/// <param name="Granule">where it lies on the device; -1: in the host tier</param>
 /// <param name="Retention">how long it is kept</param>
 /// <param name="Pins">pins that hold it</param>
 /// <param name="Publisher">the session that computed it; 0: none</param>
 /// <param name="Shared">used by others than its publisher</param>
 /// <param name="Leaf">nothing continues it</param>
+/// <param name="LeafOnDevice">nothing on the device continues it</param>
+/// <param name="HostGranule">where it lies in the host tier; -1: on the device</param>
 internal readonly record struct CachedPage(
-    KvScope Scope, int[] Prefix, int Class, int Granule, KvRetention Retention, int Pins, long Publisher, bool Shared, bool Leaf);
+    KvScope Scope, int[] Prefix, int Class, int Granule, KvRetention Retention, int Pins, long Publisher, bool Shared, bool Leaf,
+    bool LeafOnDevice, int HostGranule);

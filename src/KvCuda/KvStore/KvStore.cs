@@ -25,8 +25,9 @@ internal sealed partial class KvStore
     /// <param name="budgetBytes">the arena will not be larger</param>
     /// <param name="slabBytes">0: <see cref="KvLayout.SlabBytes"/></param>
     /// <param name="hashMask">for tests: bits of the prefix hash that count</param>
+    /// <param name="hostBudgetBytes">memory of the host tier; 0: none</param>
     /// <exception cref="KvBudgetException">Not even one page of each class fits.</exception>
-    public KvStore(KvLayout layout, long budgetBytes, long slabBytes = 0, ulong hashMask = ulong.MaxValue)
+    public KvStore(KvLayout layout, long budgetBytes, long slabBytes = 0, ulong hashMask = ulong.MaxValue, long hostBudgetBytes = 0)
     {
         Layout = layout;
         BudgetBytes = budgetBytes;
@@ -49,7 +50,21 @@ internal sealed partial class KvStore
         // Page tables count granules in 32 bits.
         slabs = Math.Min(slabs, (long)int.MaxValue * layout.GranuleBytes / SlabBytes);
         ArenaBytes = slabs * SlabBytes;
-        pool = new([.. layout.Classes.Select(c => c.PageBytes)], SlabBytes, checked((int)slabs), layout.GranuleBytes);
+        long[] pageBytes = [.. layout.Classes.Select(c => c.PageBytes)];
+        pool = new(pageBytes, SlabBytes, checked((int)slabs), layout.GranuleBytes);
+        if (hostBudgetBytes != 0)
+        {
+            if (hostBudgetBytes < needed)
+            {
+                throw new KvBudgetException(
+                    $"A host tier of {hostBudgetBytes} bytes cannot hold one slab of each of the {layout.Classes.Count} kinds of pages " +
+                    $"of this model; give it at least {needed} bytes.", needed, hostBudgetBytes);
+            }
+            host = new(pageBytes, SlabBytes,
+                (int)Math.Min(hostBudgetBytes / SlabBytes, (long)int.MaxValue * layout.GranuleBytes / SlabBytes), layout.GranuleBytes);
+        }
+        hostCandidates = [.. layout.Classes.Select(_ => new IndexedHeap())];
+        one = new int[layout.Classes.Count];
         held = new int[layout.Classes.Count];
         need = new int[layout.Classes.Count];
         pinned = new int[layout.Classes.Count];
@@ -250,10 +265,10 @@ internal sealed partial class KvStore
     }
 
     /// <summary>
-    /// The page copies that must be done, in this order, before the next forward pass. The list is valid until the next
-    /// call.
+    /// The page copies that must be done, in this order, before the next forward pass (those to the host may take longer:
+    /// <see cref="PageCopies.Overwrites"/>). The list is valid until the next call.
     /// </summary>
-    public IReadOnlyList<PageCopy> TakeCopies() => pool.TakeCopies();
+    public PageCopies TakeCopies() => pool.TakeCopies();
 
     /// <summary>Bytes of the pages that the sequence uses, shared ones included.</summary>
     public long BytesHeld(KvSequence s)
@@ -278,9 +293,9 @@ internal sealed partial class KvStore
             for (int c = 0; c < kinds.Length; c++)
             {
                 kinds[c] = new(pool.SlabsOf(c) * pool.PagesPerSlab(c) - pool.Used(c), held[c] - pinnedIdle[c],
-                    pool.Used(c) - held[c], pinnedIdle[c], pool.PageBytes(c), pool.SlabsOf(c));
+                    pool.Used(c) - held[c], pinnedIdle[c], pool.PageBytes(c), pool.SlabsOf(c), host?.Used(c) ?? 0);
             }
-            return new(ArenaBytes, pool.FreeSlabs, SlabBytes, kinds);
+            return new(ArenaBytes, pool.FreeSlabs, SlabBytes, kinds, HostArenaBytes);
         }
     }
 

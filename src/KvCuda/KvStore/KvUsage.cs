@@ -9,21 +9,28 @@ namespace KvCuda.KvStore;
 /// <param name="Pinned">pages of no open sequence that may not</param>
 /// <param name="PageBytes">bytes of one page</param>
 /// <param name="Slabs">slabs of this kind</param>
-internal readonly record struct KvKindUsage(int Free, int Active, int Cached, int Pinned, long PageBytes, int Slabs)
+/// <param name="HostCached">pages in the host tier, which are none of the others</param>
+internal readonly record struct KvKindUsage(
+    int Free, int Active, int Cached, int Pinned, long PageBytes, int Slabs, int HostCached = 0)
 {
     public int Total => Free + Active + Cached + Pinned;
 }
 
 /// <summary>
 /// How the arena is spent, in bytes: ArenaBytes = FreeBytes + ActiveBytes + CachedBytes + PinnedBytes. Free bytes are those of
-/// slabs without a kind, of free pages, and the tails of slabs.
+/// slabs without a kind, of free pages, and the tails of slabs. The host tier's bytes are its own:
+/// HostArenaBytes = HostCachedBytes + HostFreeBytes.
 /// </summary>
 /// <param name="ArenaBytes">slabs * slab bytes</param>
 /// <param name="FreeSlabs">slabs without a kind</param>
 /// <param name="SlabBytes">bytes of one slab</param>
 /// <param name="Kinds">per class of the layout</param>
-internal sealed record KvUsage(long ArenaBytes, int FreeSlabs, long SlabBytes, IReadOnlyList<KvKindUsage> Kinds)
+/// <param name="HostArenaBytes">bytes of the host tier; 0: there is none</param>
+internal sealed record KvUsage(
+    long ArenaBytes, int FreeSlabs, long SlabBytes, IReadOnlyList<KvKindUsage> Kinds, long HostArenaBytes = 0)
 {
+    public long HostCachedBytes => Kinds.Sum(k => k.HostCached * k.PageBytes);
+    public long HostFreeBytes => HostArenaBytes - HostCachedBytes;
     public long ActiveBytes => Kinds.Sum(k => k.Active * k.PageBytes);
     public long CachedBytes => Kinds.Sum(k => k.Cached * k.PageBytes);
     public long PinnedBytes => Kinds.Sum(k => k.Pinned * k.PageBytes);

@@ -1,11 +1,5 @@
 namespace KvCuda.KvStore;
 
-/// <summary>A copy of one page, as granules from the arena's start, that must be done before the next forward pass.</summary>
-/// <param name="Source">first granule to read</param>
-/// <param name="Destination">first granule to write</param>
-/// <param name="Bytes">bytes to copy</param>
-internal readonly record struct PageCopy(int Source, int Destination, long Bytes);
-
 /// <summary>
 /// The arena cut in slabs, slabs cut in pages of one kind. A page is known by a handle, not by its place: when pages of
 /// one kind lie scattered over slabs that another kind needs, they are moved together (<see cref="Moves"/>). So what fits is
@@ -23,8 +17,10 @@ internal sealed class PagePool
     readonly long[] pageBytes;
     readonly int slots;
     readonly int granuleBytes;
+    readonly long[] leaving, leavingOfSlab;     // per slot, per slab: the last list of copies that copies it down
     int freeSlab = None, freeSlabs, freePage = None, pagesMade;
-    List<PageCopy> copies = [], taken = [];
+    PageCopies copies = [], taken = [];
+    long lists, overwritten;
 
     public PagePool(long[] pageBytes, long slabBytes, int slabs, int granuleBytes)
     {
@@ -46,6 +42,8 @@ internal sealed class PagePool
         previous = new int[slabs];
         int pages = checked(slots * slabs);
         slotLink = new int[pages];
+        leaving = new long[pages];
+        leavingOfSlab = new long[slabs];
         slabOfPage = new int[pages];
         slotOfPage = new int[pages];
         references = new int[pages];
@@ -125,15 +123,47 @@ internal sealed class PagePool
         return true;
     }
 
+    /// <summary>
+    /// Whether a page can be taken without moving others or leaving a kind that has no slab without one.
+    /// </summary>
+    public bool HasRoomFor(int kind)
+    {
+        if (partial[kind] != None)
+        {
+            return true;
+        }
+        int without = 0;
+        for (int k = 0; k < slabsOf.Length; k++)
+        {
+            without += k != kind && slabsOf[k] == 0 ? 1 : 0;
+        }
+        return freeSlabs > without;
+    }
+
     /// <summary>Queues a copy of a page's bytes into another of the same kind.</summary>
     public void Copy(int source, int destination) =>
         copies.Add(new(Granule(source), Granule(destination), pageBytes[KindOf(source)]));
 
+    /// <summary>Queues a copy of a page's bytes to the host; until it is done, its place must not be written.</summary>
+    public void CopyDown(int page, int hostGranule)
+    {
+        int slab = slabOfPage[page];
+        leaving[slab * slots + slotOfPage[page]] = leavingOfSlab[slab] = lists + 1;
+        copies.Add(new(Granule(page), hostGranule, pageBytes[KindOf(page)], PageMove.Down));
+    }
+
+    /// <summary>Queues a copy of a page's bytes from the host.</summary>
+    public void CopyUp(int hostGranule, int page) =>
+        copies.Add(new(hostGranule, Granule(page), pageBytes[KindOf(page)], PageMove.Up));
+
     /// <summary>The copies queued since the last call, to be done in this order. Valid until the next call.</summary>
-    public IReadOnlyList<PageCopy> TakeCopies()
+    public PageCopies TakeCopies()
     {
         (copies, taken) = (taken, copies);
         copies.Clear();
+        taken.Number = ++lists;
+        taken.Overwrites = overwritten;
+        overwritten = 0;
         return taken;
     }
 
@@ -149,6 +179,7 @@ internal sealed class PagePool
         for (int i = 0; i < perSlab[kind]; i++)
         {
             slotLink[first + i] = i + 1 < perSlab[kind] ? i + 1 : None;
+            leaving[first + i] = leavingOfSlab[slab]; // of slots that lay otherwise
         }
         freeSlot[slab] = 0;
         LinkPartial(slab);
@@ -159,6 +190,7 @@ internal sealed class PagePool
         int slot = freeSlot[slab];
         freeSlot[slab] = slotLink[slab * slots + slot];
         slotLink[slab * slots + slot] = page;
+        overwritten = Math.Max(overwritten, leaving[slab * slots + slot]);
         slabOfPage[page] = slab;
         slotOfPage[page] = slot;
         if (++usedOfSlab[slab] == perSlab[kindOfSlab[slab]])

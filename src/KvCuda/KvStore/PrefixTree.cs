@@ -15,6 +15,7 @@ internal sealed class PrefixTree(int pageTokens, int classes, ulong hashMask = u
         public int Parent, FirstChild, Next, Previous, NextInBucket;
         public int Depth;            // pages from the root
         public int Users;            // sequences that would add a child here
+        public int DeviceChildren;   // children whose page of the full class is on the device
         public int Generation;       // grows when the node is removed
         public int Priority;
         public long TimeToLive;
@@ -25,12 +26,17 @@ internal sealed class PrefixTree(int pageTokens, int classes, ulong hashMask = u
         public ulong Hash;
     }
 
-    /// <summary>The page of one class of one node: what eviction works on.</summary>
+    /// <summary>The page of one class of one node, on the device or in the host tier: what eviction works on.</summary>
     internal struct Unit
     {
-        public int Page, Pins;
+        public static readonly Unit Empty = new() { Page = None, HostPage = None };
+
+        public int Page, HostPage, Pins;
+        public bool Expected;        // in the host tier, about to come up
         public long Stamp;           // order of last use
         public long Born, LastUse;   // milliseconds
+
+        public readonly bool IsEmpty => Page == None && HostPage == None;
     }
 
     readonly Dictionary<KvScope, int> roots = [];
@@ -154,7 +160,7 @@ internal sealed class PrefixTree(int pageTokens, int classes, ulong hashMask = u
     {
         for (int c = 0; c < classes; c++)
         {
-            if (units[n * classes + c].Page != None)
+            if (!units[n * classes + c].IsEmpty)
             {
                 return true;
             }
@@ -193,7 +199,7 @@ internal sealed class PrefixTree(int pageTokens, int classes, ulong hashMask = u
         };
         for (int c = 0; c < classes; c++)
         {
-            units[n * classes + c] = new Unit { Page = None };
+            units[n * classes + c] = Unit.Empty;
         }
         Count++;
         return n;

@@ -15,6 +15,9 @@ internal sealed record LoadOptions
 
     public long? KvBudgetBytes { get; init; }
 
+    /// <summary>Bytes of pinned host memory for cold pages; 0: none.</summary>
+    public long HostKvBudgetBytes { get; init; }
+
     public int PageTokens { get; init; } = 64;
 
     public string KvType { get; init; } = "auto";

@@ -13,7 +13,7 @@ internal sealed class LoadedModel : IDisposable
     readonly Decoder decoder;
     readonly LoadOptions options;
     readonly ChunkLength chunk;
-    readonly nint arena;
+    readonly KvArena arena;
     readonly Batch batch;
 
     LoadedModel(string folder, LoadOptions options, ModelWeights files, ModelConfig config, LayerSharing sharing,
@@ -44,8 +44,9 @@ internal sealed class LoadedModel : IDisposable
         }, untie: options.Int8Weights);
         KvType = options.KvType == "auto" ? files.Type : DTypes.Parse(options.KvType);
         Layout = new(Sharing, config.KvHeads, config.HeadDim, KvType, options.PageTokens);
-        Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, MaxContext, options)) { ChunkTokens = options.MaxRows };
-        arena = backend.AllocateBytes("key/value arena", Store.ArenaBytes);
+        Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, MaxContext, options),
+            hostBudgetBytes: options.HostKvBudgetBytes) { ChunkTokens = options.MaxRows };
+        arena = new(backend, Store, share => report("host tier", share));
         int wanted = options.MaxWanted ?? options.MaxSequences;
         batch = new(backend, options.MaxRows, options.MaxSequences, wanted, Layout.Classes.Count,
             (MaxContext + options.PageTokens - 1) / options.PageTokens);
@@ -61,7 +62,7 @@ internal sealed class LoadedModel : IDisposable
     }
 
     /// <summary>The arena as bytes, for snapshots.</summary>
-    public IKvBytes Arena => new ArenaBytes(Backend, arena);
+    public IKvBytes Arena => arena;
 
     /// <summary>What snapshots of this model are tied to.</summary>
     public string Identity => ModelIdentity.Of(folder, files);
@@ -154,13 +155,17 @@ internal sealed class LoadedModel : IDisposable
         }
     }
 
-    /// <summary>Does on the device what the store decided: copies of pages that are about to be written but are shared.</summary>
+    /// <summary>
+    /// Does on the device what the store decided: copies of pages that are about to be written but are shared, and of pages
+    /// that come from the host tier. Then cold pages go there beside the pass, so that the next one finds free pages.
+    /// </summary>
     public void CopyPages()
     {
-        foreach (PageCopy copy in Store.TakeCopies())
+        arena.Play(Store.TakeCopies());
+        if (Store.HostArenaBytes > 0)
         {
-            Backend.CopyBytes(arena + (nint)copy.Destination * KvView.GranuleBytes,
-                arena + (nint)copy.Source * KvView.GranuleBytes, copy.Bytes);
+            Store.MoveAhead((int)Math.Min(options.MaxRows, Store.ArenaBytes / Layout.BytesPerToken / 8));
+            arena.Play(Store.TakeCopies());
         }
     }
 
@@ -230,7 +235,7 @@ internal sealed class LoadedModel : IDisposable
         files.Dispose();
     }
 
-    KvView KvOfOwner(int owner) => new(arena, Layout.LayerOffset(owner), Layout.PageTokens, Config.KvHeads, Config.HeadDim,
+    KvView KvOfOwner(int owner) => new(arena.Address, Layout.LayerOffset(owner), Layout.PageTokens, Config.KvHeads, Config.HeadDim,
         KvType, batch.PageTable(Layout.ClassOf(owner)));
 
     static int ContextOf(string folder, ModelConfig config, LoadOptions options)

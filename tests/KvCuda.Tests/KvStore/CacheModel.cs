@@ -6,11 +6,11 @@ namespace KvCuda.Tests.KvStore;
 /// <summary>
 /// An executable model of the prefix tree beside a real store: which prefixes were published, when each page was last in
 /// use, and what may leave for which reason. It also plays the device: every page holds hashes of the tokens before it,
-/// copies are played in order, free pages are poisoned; so a page that is written while the tree holds it shows.
+/// copies are played in order, free pages are poisoned; so a page that is written while the tree holds it shows. Copies to
+/// and from the host tier are played as late as the store allows (<see cref="LateDevice"/>).
 /// </summary>
 sealed class CacheModel
 {
-    const ulong Poison = 0xDEAD_DEAD_DEAD_DEAD;
     const int Vocabulary = 2;
     public const int Codes = 26;
 
@@ -21,11 +21,12 @@ sealed class CacheModel
     readonly int slabs;
     readonly int[] perSlab;
     readonly bool streams;
-    readonly Dictionary<int, ulong[]> device = [];
+    readonly LateDevice device;
     readonly List<Run> runs = [];
     readonly List<KvPin> pins = [];
     readonly Dictionary<string, Entry> entries = [];
     int step, code;
+    bool ordersTaken = true;     // nothing the store ordered is still unknown to the device
 
     sealed class Run(KvSequence sequence, KvScope? scope)
     {
@@ -44,19 +45,23 @@ sealed class CacheModel
         public long LastUse, Born;
     }
 
-    public CacheModel(KvLayout layout, int slabs, long slabBytes, bool streams)
+    public CacheModel(KvLayout layout, int slabs, long slabBytes, bool streams, int hostSlabs)
     {
+        device = new(layout.PageTokens);
         this.layout = layout;
         this.slabs = slabs;
         this.streams = streams;
         // Two bits of hash: different tokens meet in one bucket all the time.
-        store = new Store(layout, slabs * slabBytes, slabBytes, hashMask: 3) { ChunkTokens = 4, PinnedShare = 0.5 };
+        store = new Store(layout, slabs * slabBytes, slabBytes, hashMask: 3, hostSlabs * slabBytes) { ChunkTokens = 4, PinnedShare = 0.5 };
         perSlab = [.. layout.Classes.Select(c => (int)(slabBytes / c.PageBytes))];
     }
 
     public long Hits => store.Counters.Hits.Sum();
     public long Evictions => store.Counters.Evicted[0];
     public long Moves => store.Moves;
+    public long MovedDown => store.Counters.MovedDown;
+    public long MovedUp => store.Counters.MovedUp;
+    public long Forgotten => store.Counters.EvictedFromTier[0];
 
     /// <summary>Times that something fitted because of what it shares.</summary>
     public long Gains { get; private set; }
@@ -91,7 +96,11 @@ sealed class CacheModel
             {
                 Start(o);
             }
-            Check(_ => "opening", null);
+            if (o.A % 3 > 0)
+            {
+                PlayCopies();
+            }
+            Check(WhyEvicted, null, mayMove: true);
             return;
         }
         switch (o.Code)
@@ -144,6 +153,11 @@ sealed class CacheModel
             case 14:
                 AskFirst(o);
                 break;
+            case 15 or 16:
+                store.MoveAhead(o.B % 9);
+                PlayCopies();
+                Check(WhyEvicted, null, mayMove: true);
+                break;
             default:
                 Advance(run, 1 + o.B % 4, o);
                 break;
@@ -185,6 +199,7 @@ sealed class CacheModel
                 : s.Session != 0 && publisher == s.Session ? KvHit.Session : KvHit.Shared;
             hits[(int)source] += again ? 0 : P;
             unsure |= publisher is null; // all its pages are behind the window: nobody tells whose it was
+            hitsInTier += !again && Enumerable.Range(0, perSlab.Length).Any(c => IsAttached(c, j, expected, s.Streaming) && classes[c]!.Page.HostGranule >= 0) ? P : 0;
             for (int c = 0; c < perSlab.Length; c++)
             {
                 if (IsAttached(c, j, expected, s.Streaming) && entries[Key(within, prompt.AsSpan(0, (j + 1) * P), c)] is { Active: false } idle)
@@ -195,6 +210,7 @@ sealed class CacheModel
         }
         queried += again ? 0 : prompt.Length;
         int found = store.Match(s, prompt, within, again);
+        ordersTaken = false;
         Require(found == expected, $"Match found {found} tokens, {expected} are cached");
         Require(s.Tokens.SequenceEqual(prompt.AsSpan(0, found)), "Match attached other tokens");
         run.Tokens = [.. prompt[..found]];
@@ -226,7 +242,7 @@ sealed class CacheModel
         var run = new Run(store.Open(streaming: streaming), scope);
         runs.Add(run);
         Match(run, prompt, scope, o);
-        Check(_ => "opening", null);
+        Check(WhyEvicted, null, mayMove: true);
         bool grew = Grow(run, tokens, prompt);
         Require(grew || !fits, $"{tokens} tokens would fit, but did not");
         Gains += fits && !fitsUnshared ? 1 : 0;
@@ -267,13 +283,39 @@ sealed class CacheModel
         for (int pages = Math.Min(limit, (prompt.Length - 1) / layout.PageTokens); pages > 0; pages--)
         {
             int length = pages * layout.PageTokens;
+            if (!HasRoomFor(scope, prompt, pages))
+            {
+                continue;
+            }
             if (Enumerable.Range(0, pages).All(j => Enumerable.Range(0, perSlab.Length).All(c =>
-                !IsNeeded(layout.Classes[c], j, length) || entries.ContainsKey(Key(scope, prompt.AsSpan(0, (j + 1) * layout.PageTokens), c)))))
+                !IsNeeded(layout.Classes[c], j, length) || IsThere(Key(scope, prompt.AsSpan(0, (j + 1) * layout.PageTokens), c)))))
             {
                 return length;
             }
         }
         return 0;
+
+        // A stream takes nothing from the host tier.
+        bool IsThere(string key) => entries.TryGetValue(key, out Entry? e) && (e.Page.HostGranule < 0 || limit == int.MaxValue);
+    }
+
+    // Whether what a hit needs fits beside what is held: of pages in the host tier it is not certain.
+    bool HasRoomFor(KvScope scope, int[] prompt, int pages)
+    {
+        long needed = 0;
+        for (int c = 0; c < perSlab.Length; c++)
+        {
+            long all = entries.Values.Count(e => e.Page.Class == c && e.Page.Pins > 0 && !e.Active)
+                + runs.SelectMany(r => Tables(r)[c]).Where(g => g >= 0).Distinct().Count();
+            for (int j = 0; j < pages; j++)
+            {
+                all += IsNeeded(layout.Classes[c], j, pages * layout.PageTokens)
+                    && entries.TryGetValue(Key(scope, prompt.AsSpan(0, (j + 1) * layout.PageTokens), c), out Entry? e)
+                    && !e.Active && e.Page.Pins == 0 ? 1 : 0;
+            }
+            needed += (all + perSlab[c] - 1) / perSlab[c];
+        }
+        return needed <= slabs;
     }
 
     void Advance(Run run, int tokens, Operation o, int[]? given = null)
@@ -304,25 +346,19 @@ sealed class CacheModel
         {
             var active = new HashSet<int>(tables.Values.SelectMany(t => t[c]).Where(g => g >= 0));
             int held = active.Count + entries.Values.Count(e => e.Page.Class == c && e.Page.Pins > 0 && !active.Contains(e.Page.Granule));
-            int used = active.Count + entries.Values.Count(e => e.Page.Class == c && !active.Contains(e.Page.Granule));
+            int used = active.Count + entries.Values.Count(e => e.Page.Class == c && e.Page.HostGranule < 0 && !active.Contains(e.Page.Granule));
             heldSlabs += (held + need[c] + perSlab[c] - 1) / perSlab[c];
             barest += (held + need[c] - owned[c] + perSlab[c] - 1) / perSlab[c];
             usedSlabs += (used + need[c] + perSlab[c] - 1) / perSlab[c];
         }
         // Where a copy of the page it writes into has no room, the tree gives up the page itself and what hangs on it.
         bool takes = heldSlabs > slabs && barest <= slabs && taken is not null;
-        long moves = store.Moves, copied = store.Counters.Copied;
         bool got = store.TryReserve(run.Sequence, tokens);
         Require(got == (heldSlabs <= slabs || takes), $"TryReserve({tokens}) said {got}; {heldSlabs} of {slabs} slabs are needed");
-        foreach (PageCopy copy in store.TakeCopies())
-        {
-            device[copy.Destination] = [.. Cells(copy.Source)];
-            copied++;
-        }
+        PlayCopies();
         Takes += takes ? 1 : 0;
-        Require(store.Counters.Copied - copied == moves - store.Moves, "copies are miscounted");
         Check(v => takes && Key(v.Page).StartsWith(taken!, StringComparison.Ordinal) ? null
-            : usedSlabs > slabs && got ? WhyEvicted(v) : $"reserving {need[0]} pages", null);
+            : usedSlabs > slabs && got ? WhyEvicted(v) : $"reserving {need[0]} pages", null, mayMove: usedSlabs > slabs && got);
         if (!got)
         {
             return;
@@ -339,7 +375,7 @@ sealed class CacheModel
             {
                 int granule = Tables(run)[c][position / P];
                 Require(granule >= 0, $"a reserved position {position} of class {c} has no page");
-                Cells(granule)[position % P] = position - length < accepted ? Value(run, position) : 0xF00D;
+                device.Cells(granule)[position % P] = position - length < accepted ? Value(run, position) : 0xF00D;
             }
         }
         store.Advance(run.Sequence, run.Tokens.ToArray().AsSpan(length));
@@ -406,13 +442,41 @@ sealed class CacheModel
         {
             return "evicting a pinned page";
         }
-        if (streams)
+        // Of the host tier, the worst of a class goes; a page that never got there was worse than they.
+        Entry? cheaper = streams ? null : before.Values.FirstOrDefault(s => s.Page.HostGranule >= 0 && s.Page.Class == v.Page.Class
+            && entries.TryGetValue(Key(s.Page), out Entry? now) && now.Page.HostGranule >= 0
+            && (s.Page.Leaf || !layout.Classes[s.Page.Class].IsFull) && Order(s).CompareTo(Order(v)) < 0);
+        return cheaper is null ? WhyLeft(v) : $"evicting before {Key(cheaper.Page)} of the tier, {Order(cheaper)}, not {Order(v)},";
+    }
+
+    // Null if it was right that this page left the device for the host tier or for good.
+    string? WhyLeft(Entry v)
+    {
+        if (v.Active)
+        {
+            return streams ? null : "moving a page in use";
+        }
+        if (v.Page.Pins > 0)
+        {
+            return "moving a pinned page";
+        }
+        if (streams || v.Page.HostGranule >= 0)
         {
             return null;
         }
-        Entry? cheaper = before.Values.FirstOrDefault(s => entries.ContainsKey(Key(s.Page)) && !s.Active && s.Page.Pins == 0
-            && (s.Page.Leaf || !layout.Classes[s.Page.Class].IsFull) && Order(s).CompareTo(Order(v)) < 0);
+        Entry? cheaper = before.Values.FirstOrDefault(s => s.Page.HostGranule < 0
+            && entries.TryGetValue(Key(s.Page), out Entry? now) && now.Page.HostGranule < 0 && !now.Active && !s.Active && s.Page.Pins == 0
+            && (s.Page.LeafOnDevice || !layout.Classes[s.Page.Class].IsFull) && Order(s).CompareTo(Order(v)) < 0);
         return cheaper is null ? null : $"evicting before {Key(cheaper.Page)} of {Order(cheaper)}, not {Order(v)},";
+    }
+
+    void PlayCopies()
+    {
+        PageCopies copies = store.TakeCopies();
+        within += copies.Count(copy => copy.Move == PageMove.Within);
+        Require(store.Counters.Copied + store.Moves == within, "copies are miscounted");
+        device.Play(copies);
+        ordersTaken = true;
     }
 
     (int, int) Order(Entry e) => (IsExpired(e) ? -1 : e.Page.Retention.Priority, e.LastStep);
@@ -423,7 +487,7 @@ sealed class CacheModel
     int publishedFrom;
 
     // What the store counts, counted by the model.
-    long queried, published;
+    long queried, published, within, hitsInTier;
     bool unsure;
     readonly long[] hits = new long[4], evicted = new long[3];
     readonly List<long> lifetimes = [], gaps = [];
@@ -436,7 +500,9 @@ sealed class CacheModel
         Require(counters.Published == published, $"{counters.Published} pages were published, not {published}");
         int cause = code switch { 11 => 1, 12 => 2, _ => 0 };
         evicted[cause] += lifetimes.Count - evicted.Sum();
-        Require(counters.Evicted.AsSpan().SequenceEqual(evicted), $"evictions by cause are {string.Join(' ', counters.Evicted)}, not {string.Join(' ', evicted)}");
+        long[] gone = [.. counters.Evicted.Zip(counters.EvictedFromTier, (a, b) => a + b)];
+        Require(gone.AsSpan().SequenceEqual(evicted), $"evictions by cause are {string.Join(' ', gone)}, not {string.Join(' ', evicted)}");
+        Require(counters.HitInTier == hitsInTier, $"{counters.HitInTier} tokens were found in the host tier, not {hitsInTier}");
         KvReport report = store.Report();
         Within(report.LifetimeMedian, lifetimes, 0.5, "lifetime");
         Within(report.Lifetime95, lifetimes, 0.95, "lifetime");
@@ -454,9 +520,10 @@ sealed class CacheModel
     }
 
     // Compares the tree with what the model knew before this operation. `why` returns null if a page rightly vanished.
-    void Check(Func<Entry, string?> why, Run? publisher)
+    void Check(Func<Entry, string?> why, Run? publisher, bool mayMove = false)
     {
         store.Verify();
+        LateDevice settled = device.Settled();
         var tables = runs.Select(Tables).ToList();
         var inUse = new HashSet<int>(tables.SelectMany(t => t).SelectMany(t => t).Where(g => g >= 0));
 
@@ -483,9 +550,9 @@ sealed class CacheModel
                 LastUse = used ? store.Now : old!.LastUse,
                 Born = known ? old!.Born : store.Now,
             });
-            ulong[] cells = Cells(page.Granule);
+            ulong[] cells = page.HostGranule < 0 ? device.Cells(page.Granule) : settled.HostCells(page.HostGranule);
             int P = layout.PageTokens;
-            for (int i = 0; i < P; i++)
+            for (int i = 0; i < P && ordersTaken; i++)
             {
                 Require(cells[i] == Value(page.Scope, page.Prefix, page.Prefix.Length - P + i), $"{key} holds something else at {i}");
             }
@@ -503,6 +570,11 @@ sealed class CacheModel
             {
                 throw new InvalidOperationException($"{wrong} took {key} away");
             }
+            if (entry.Page.HostGranule < 0 && entries.TryGetValue(key, out Entry? still) && still.Page.HostGranule >= 0)
+            {
+                string? badly = mayMove ? WhyLeft(entry) : "something that needs no room";
+                Require(badly is null, $"{badly} moved {key} down");
+            }
         }
 
         // What sequences will read is what was written for their tokens.
@@ -515,25 +587,22 @@ sealed class CacheModel
                 (int window, int sinks) = k.IsFull && run.Sequence.Streaming is { } t ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
                 for (int p = 0; p < run.Tokens.Count; p++)
                 {
-                    if (window == 0 || p < sinks || p > run.Tokens.Count - window)
+                    if (ordersTaken && (window == 0 || p < sinks || p > run.Tokens.Count - window))
                     {
-                        Require(Cells(tables[r][c][p / layout.PageTokens])[p % layout.PageTokens] == Value(run, p), $"class {c}, position {p}: other contents");
+                        Require(device.Cells(tables[r][c][p / layout.PageTokens])[p % layout.PageTokens] == Value(run, p), $"class {c}, position {p}: other contents");
                     }
                 }
             }
         }
-        var live = new HashSet<int>(entries.Values.Select(e => e.Page.Granule).Concat(inUse));
-        foreach ((int granule, ulong[] cells) in device)
+        if (ordersTaken)
         {
-            if (!live.Contains(granule))
-            {
-                Array.Fill(cells, Poison);
-            }
+            device.PoisonAllBut([.. entries.Values.Select(e => e.Page.Granule), .. inUse], [.. entries.Values.Select(e => e.Page.HostGranule)]);
         }
         for (int c = 0; c < perSlab.Length; c++)
         {
             KvKindUsage usage = store.Usage.Kinds[c];
-            Require(usage.Cached == entries.Values.Count(e => e.Page.Class == c && !e.Active && e.Page.Pins == 0), "cached pages are miscounted");
+            Require(usage.Cached == entries.Values.Count(e => e.Page.Class == c && e.Page.HostGranule < 0 && !e.Active && e.Page.Pins == 0), "cached pages are miscounted");
+            Require(usage.HostCached == entries.Values.Count(e => e.Page.Class == c && e.Page.HostGranule >= 0), "pages of the host tier are miscounted");
             Require(usage.Pinned == entries.Values.Count(e => e.Page.Class == c && !e.Active && e.Page.Pins > 0), "pinned pages are miscounted");
         }
     }
@@ -563,16 +632,6 @@ sealed class CacheModel
             hash = (hash ^ (ulong)(tokens[i] + 1)) * 0x9E37_79B9_7F4A_7C15;
         }
         return hash;
-    }
-
-    ulong[] Cells(int granule)
-    {
-        if (!device.TryGetValue(granule, out ulong[]? cells))
-        {
-            device[granule] = cells = new ulong[layout.PageTokens];
-            Array.Fill(cells, Poison);
-        }
-        return cells;
     }
 
     int[][] Tables(Run run)

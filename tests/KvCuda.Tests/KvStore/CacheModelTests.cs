@@ -24,9 +24,17 @@ public sealed class CacheModelTests
     public void Streaming_sequences_share_no_page_that_is_not_everybodys() =>
         Play(streams: true, Shrinker.IsThorough ? 20_000 : 200);
 
-    static void Play(bool streams, int programs)
+    [Fact]
+    public void The_host_tier_keeps_what_the_device_has_no_room_for_and_gives_it_back_unchanged() =>
+        Play(streams: false, Shrinker.IsThorough ? 40_000 : 500, tier: true);
+
+    [Fact]
+    public void Streaming_sequences_and_the_host_tier_get_along() =>
+        Play(streams: true, Shrinker.IsThorough ? 20_000 : 200, tier: true);
+
+    static void Play(bool streams, int programs, bool tier = false)
     {
-        long hits = 0, evictions = 0, moves = 0, gains = 0, takes = 0;
+        long hits = 0, evictions = 0, moves = 0, gains = 0, takes = 0, down = 0, up = 0, forgotten = 0;
         for (int seed = Shrinker.FirstSeed; seed < Shrinker.FirstSeed + programs; seed++)
         {
             var random = new Random(seed);
@@ -35,18 +43,20 @@ public sealed class CacheModelTests
                 LayerSharing.Parse(map, map.Split('_').Length, window), 1, 2, DType.F32, pageTokens: 2, sinks, granuleBytes: 16);
             long largest = layout.Classes.Max(c => c.PageBytes);
             long slabBytes = largest * random.Next(1, 4);
-            int slabs = random.Next(3, 8);
+            int slabs = random.Next(3, 8), hostSlabs = tier ? random.Next(layout.Classes.Count, 6) : 0;
             Shrinker.Check(Shrinker.Program(random, random.Next(20, 200), CacheModel.Codes), program =>
             {
-                var model = new CacheModel(layout, slabs, slabBytes, streams);
+                var model = new CacheModel(layout, slabs, slabBytes, streams, hostSlabs);
                 string? wrong = model.Play(program);
                 (hits, evictions, moves) = (hits + model.Hits, evictions + model.Evictions, moves + model.Moves);
                 (gains, takes) = (gains + model.Gains, takes + model.Takes);
-                return wrong is null ? null : $"seed {seed}, {map} window {window} sinks {sinks}, {slabs} slabs of {slabBytes} bytes: {wrong}";
+                (down, up, forgotten) = (down + model.MovedDown, up + model.MovedUp, forgotten + model.Forgotten);
+                return wrong is null ? null : $"seed {seed}, {map} window {window} sinks {sinks}, {slabs} slabs of {slabBytes} bytes, {hostSlabs} on the host: {wrong}";
             });
         }
         // Programs that never find, evict or move anything would prove nothing.
-        Assert.True(hits > programs && evictions > programs && moves > 0 && gains > 0 && takes > 0,
+        Assert.True(hits > programs && evictions > (tier ? programs / 10 : programs) && moves > 0 && gains > 0 && takes > 0,
             $"{hits} hits, {evictions} evictions, {moves} moves, {gains} requests fit by what they share, {takes} pages taken out of the tree");
+        Assert.True(!tier || (down > programs && up > programs / 20 && forgotten > programs / 4), $"{down} down, {up} up, {forgotten} forgotten");
     }
 }

@@ -203,7 +203,7 @@ public sealed class KvSnapshotFileTests
     {
         public void Read(long offset, Span<byte> destination) => throw new IOException("the device is gone");
         public void Write(long offset, ReadOnlySpan<byte> source) => throw new IOException("the device is gone");
-        public void Copy(long destination, long source, long bytes) => throw new IOException("the device is gone");
+        public void Play(PageCopies copies) => throw new IOException("the device is gone");
     }
 
     static byte[] Mutate(byte[] file, Random random)

@@ -18,7 +18,14 @@ static class SnapshotKit
 
         public void Read(long offset, Span<byte> destination) => all.AsSpan((int)offset, destination.Length).CopyTo(destination);
         public void Write(long offset, ReadOnlySpan<byte> source) => source.CopyTo(all.AsSpan((int)offset));
-        public void Copy(long destination, long source, long bytes) => Write(destination, all.AsSpan((int)source, (int)bytes));
+
+        public void Play(PageCopies copies)
+        {
+            foreach (PageCopy copy in copies)
+            {
+                Write((long)copy.Destination * 16, all.AsSpan(copy.Source * 16, (int)copy.Bytes));
+            }
+        }
     }
 
     /// <summary>The bytes that stand for one token's keys and values in one class.</summary>
@@ -29,10 +36,7 @@ static class SnapshotKit
     public static void Step(this Store store, KvSequence sequence, int token, IKvBytes memory)
     {
         Assert.True(store.TryReserve(sequence, 1));
-        foreach (PageCopy copy in store.TakeCopies())
-        {
-            memory.Copy((long)copy.Destination * 16, (long)copy.Source * 16, copy.Bytes);
-        }
+        memory.Play(store.TakeCopies());
         for (int c = 0; c < store.Layout.Classes.Count; c++)
         {
             byte[] page = new byte[store.Layout.Classes[c].PageBytes];

@@ -197,6 +197,7 @@ internal sealed unsafe partial class CudaBackend : IBackend
     {
         using GpuContext.Scope scope = Begin();
         stream.Synchronize();
+        copies?.Synchronize();
     }
 
     public void Dispose()
@@ -216,8 +217,10 @@ internal sealed unsafe partial class CudaBackend : IBackend
         {
             using GpuContext.Scope scope = context.Enter();
             _ = context.Cuda.cuStreamSynchronize(stream.Handle);
+            _ = copies is null ? 0 : context.Cuda.cuStreamSynchronize(copies.Handle);
         }
         DisposeGraphs();
+        DisposeHostTier();
         staging.Dispose();
         scratch?.Dispose();
         foreach (GpuMemory memory in allocations.Values)
@@ -259,6 +262,7 @@ internal sealed unsafe partial class CudaBackend : IBackend
         {
             ThrowUnusable();
         }
+        joined = false;
         return context.Enter();
     }
 
