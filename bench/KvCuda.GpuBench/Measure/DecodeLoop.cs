@@ -45,7 +45,8 @@ internal sealed class DecodeLoop : IDisposable
         backend.Write(parameters, MemoryMarshal.AsBytes<SampleRow>(greedy));
 
         byte[] block = RandomBytes.Of(DType.BF16, (int)Math.Min(model.Store.ArenaBytes / 2, 1 << 20));
-        RandomBytes.Fill(model.Store.ArenaBytes, block, part => model.Arena.Write(0, part), model.Arena.Copy);
+        RandomBytes.Fill(model.Store.ArenaBytes, block, part => model.Arena.Write(0, part),
+            (to, from, bytes) => backend.CopyBytes(model.Arena.Address + (nint)to, model.Arena.Address + (nint)from, bytes));
         int[] prompt = new int[context];
         Array.Fill(prompt, 3);
         sequences = [.. Enumerable.Range(0, count).Select(_ => model.Store.Open())];

@@ -62,7 +62,7 @@ internal sealed class LoadedModel : IDisposable
     }
 
     /// <summary>The arena as bytes, for snapshots.</summary>
-    public IKvBytes Arena => arena;
+    public KvArena Arena => arena;
 
     /// <summary>What snapshots of this model are tied to.</summary>
     public string Identity => ModelIdentity.Of(folder, files);
