@@ -140,6 +140,16 @@ sealed class TestKv
         return (new(bytes.Address, LayerOffset, PageTokens, KvHeads, HeadDim, Type, pageTable), bytes);
     }
 
+    /// <summary>The same on a backend whose memory the host may write.</summary>
+    public KvView On(IBackend backend)
+    {
+        nint bytes = backend.AllocateBytes("arena", arena.Length);
+        Marshal.Copy(arena, 0, bytes, arena.Length);
+        Tensor pages = backend.Allocate("pages", DType.I32, table.GetLength(0), table.GetLength(1));
+        MemoryMarshal.CreateReadOnlySpan(ref table[0, 0], table.Length).CopyTo(pages.Span<int>());
+        return new(bytes, LayerOffset, PageTokens, KvHeads, HeadDim, Type, pages);
+    }
+
     /// <summary>One head's keys or values of a sequence: (length, headDim).</summary>
     public Matrix Head(Matrix all, int head)
     {

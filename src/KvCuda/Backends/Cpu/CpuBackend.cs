@@ -193,38 +193,21 @@ internal sealed unsafe class CpuBackend : IBackend
         Counters.Count(nameof(RopeAngles));
         int pairs = inverseFrequency.Columns;
         Expect.Shape(cosSin, positions.Columns, 2 * pairs);
-        ReadOnlySpan<float> frequencies = inverseFrequency.Span<float>();
-        for (int row = 0; row < cosSin.Rows; row++)
+        RowKernels.Run(team, &RowKernels.Angles, new()
         {
-            Span<float> angles = new(Floats(cosSin) + (long)row * 2 * pairs, 2 * pairs);
-            for (int i = 0; i < pairs; i++)
-            {
-                (double sin, double cos) = Math.SinCos(Ints(positions)[row] * (double)frequencies[i]);
-                angles[i] = (float)cos * scale;
-                angles[pairs + i] = (float)sin * scale;
-            }
-        }
+            Y = Floats(cosSin), X = Floats(inverseFrequency), Index = Ints(positions), Rows = cosSin.Rows, Columns = 2 * pairs,
+            Pairs = pairs, Epsilon = scale,
+        });
     }
 
     public void Rotate(in Tensor x, in Tensor cosSin, int headDim)
     {
         Counters.Count(nameof(Rotate));
         Expect.Shape(cosSin, x.Rows, cosSin.Columns);
-        int pairs = cosSin.Columns / 2;
-        for (int row = 0; row < x.Rows; row++)
+        RowKernels.Run(team, &RowKernels.Rotate, new()
         {
-            float* cos = Floats(cosSin) + (long)row * cosSin.Columns, sin = cos + pairs;
-            float* end = Floats(x) + (long)(row + 1) * x.Columns;
-            for (float* head = Floats(x) + (long)row * x.Columns; head < end; head += headDim)
-            {
-                for (int i = 0; i < pairs; i++)
-                {
-                    float low = head[i], high = head[i + pairs];
-                    head[i] = low * cos[i] - high * sin[i];
-                    head[i + pairs] = high * cos[i] + low * sin[i];
-                }
-            }
-        }
+            Y = Floats(x), X = Floats(cosSin), Rows = x.Rows, Columns = x.Columns, HeadDim = headDim, Pairs = cosSin.Columns / 2,
+        });
     }
 
     public void StoreKv(in KvView kv, in Tensor k, in Tensor v, in BatchRows rows, in Tensor changed = default)
@@ -237,12 +220,13 @@ internal sealed unsafe class CpuBackend : IBackend
             Kv = new(kv), K = Floats(k), V = Floats(v), Positions = Ints(rows.Positions), Sequences = Ints(rows.Sequences),
             Changed = (int*)Pointer(changed), Rows = rows.Count,
         };
-        team.Run(kv.Type switch
+        delegate*<void*, int, int, void> share = kv.Type switch
         {
             DType.F32 => &KvKernels.Store<float, F32Element>,
             DType.BF16 => &KvKernels.Store<ushort, BF16Element>,
-            _ => (delegate*<void*, int, int, void>)&KvKernels.Store<Half, F16Element>,
-        }, &arguments);
+            _ => &KvKernels.Store<Half, F16Element>,
+        };
+        team.Run(share, &arguments, 2 * team.Members, alone: k.Count < RowKernels.WorthSharing);
     }
 
     public void ZeroKv(in KvView kv, in BatchRows rows)
@@ -266,17 +250,11 @@ internal sealed unsafe class CpuBackend : IBackend
     {
         Counters.Count(nameof(Attend));
         Expect.Shape(q, rows.Count, y.Columns);
-        AttentionKernel.Arguments arguments = new()
+        kernels.Attend(team, new()
         {
             Y = Floats(y), Q = Floats(q), Kv = new(kv), Mask = mask, Positions = Ints(rows.Positions),
             Sequences = Ints(rows.Sequences), Rows = rows.Count, Heads = q.Columns / kv.HeadDim,
-        };
-        team.Run(kv.Type switch
-        {
-            DType.F32 => &AttentionKernel.Share<float, F32Element>,
-            DType.BF16 => &AttentionKernel.Share<ushort, BF16Element>,
-            _ => (delegate*<void*, int, int, void>)&AttentionKernel.Share<Half, F16Element>,
-        }, &arguments);
+        });
     }
 
     // --- the next token ---

@@ -14,6 +14,9 @@ internal abstract class CpuKernels
 
     /// <summary>y (+)= x · weightᵀ (+ bias).</summary>
     public abstract void MatMul(ThreadTeam team, Product product, DType weightType);
+
+    /// <summary>y = softmax(scale * q · Kᵀ) · V over what each row sees.</summary>
+    public abstract void Attend(ThreadTeam team, Attention attention);
 }
 
 /// <inheritdoc/>
@@ -62,9 +65,20 @@ internal sealed unsafe class CpuKernels<TLanes, TRegister> : CpuKernels
             XLanes.Row(product.X + (long)row * product.Inputs, product.Inputs, TElement.SplitsEvenOdd, lanes.Address + row * width);
         }
         long weights = (long)product.Inputs * product.Outputs;
-        int shares = product.Rows * weights < WorthSharing
-            ? 1
-            : (int)Math.Clamp(weights * sizeof(T) / TElement.Numbers / ShareBytes, 4 * team.Members, 64 * team.Members);
-        team.Run(&MatvecKernel<TLanes, T, TElement>.Share, &product, shares);
+        int shares = (int)Math.Clamp(weights * sizeof(T) / TElement.Numbers / ShareBytes, 4 * team.Members, 64 * team.Members);
+        team.Run(&MatvecKernel<TLanes, T, TElement>.Share, &product, shares, alone: product.Rows * weights < WorthSharing);
+    }
+
+    public override void Attend(ThreadTeam team, Attention attention)
+    {
+        using Scratch memory = new(attention.Rows + 1);
+        long work = attention.Cut((int*)memory.Address);
+        delegate*<void*, int, int, void> share = attention.Kv.Type switch
+        {
+            DType.F32 => &AttentionKernel<TLanes, float, F32Element>.Share,
+            DType.BF16 => &AttentionKernel<TLanes, ushort, BF16Element>.Share,
+            _ => &AttentionKernel<TLanes, Half, F16Element>.Share,
+        };
+        team.Run(share, &attention, attention.TileCount * attention.Kv.KvHeads, alone: work < WorthSharing);
     }
 }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
 
 namespace KvCuda.Backends.Cpu;
 
@@ -52,6 +53,7 @@ internal static unsafe class MatvecKernel<TLanes, T, TElement>
             int k = 0;
             for (; k < whole; k += Product.Step)
             {
+                Prefetch(w + k / TElement.Numbers);
                 TLanes first = TElement.First<TLanes>(w + k / TElement.Numbers), second = TElement.Second<TLanes>(w + k / TElement.Numbers);
                 even0 = TLanes.Fma(first, TLanes.Load(x0 + k), even0);
                 odd0 = TLanes.Fma(second, TLanes.Load(x0 + k + 16), odd0);
@@ -108,6 +110,23 @@ internal static unsafe class MatvecKernel<TLanes, T, TElement>
                 Put(p, 3, output, TLanes.Add(even3, odd3));
             }
             w += p.Inputs / TElement.Numbers;
+        }
+    }
+
+    // The processor's own prefetchers stop at the end of a 4 KB page; asking a page and a half ahead took one thread's stream from
+    // 15 to 21 GB/s where plain reading reaches 26 (5632 x 2048 bf16, 2 threads). Past the end it asks for nothing harmful.
+    const int Ahead = 6 * 1024;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static void Prefetch(T* w)
+    {
+        if (Sse.IsSupported)
+        {
+            Sse.Prefetch0((byte*)w + Ahead);
+            if (Product.Step / TElement.Numbers * sizeof(T) > 64)
+            {
+                Sse.Prefetch0((byte*)w + Ahead + 64);
+            }
         }
     }
 

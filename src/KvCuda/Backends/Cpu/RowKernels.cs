@@ -16,24 +16,17 @@ internal static unsafe class RowKernels
         public void* Weight, Bias;
         public int* Index;
         public DType Type, BiasType;
-        public int Rows, Columns, Limit;
+        public int Rows, Columns, Limit, HeadDim, Pairs;
         public float Epsilon;
         public Activation Activation;
     }
 
     /// <summary>Below this many numbers, waking the team costs more than the work.</summary>
-    const int WorthSharing = 16 * 1024;
+    public const int WorthSharing = 16 * 1024;
 
     public static void Run(ThreadTeam team, delegate*<void*, int, int, void> body, Arguments arguments)
     {
-        if ((long)arguments.Rows * arguments.Columns < WorthSharing)
-        {
-            body(&arguments, 0, 1);
-        }
-        else
-        {
-            team.Run(body, &arguments);
-        }
+        team.Run(body, &arguments, 4 * team.Members, alone: (long)arguments.Rows * arguments.Columns < WorthSharing);
     }
 
     public static void Embed(void* argument, int member, int members)
@@ -93,6 +86,52 @@ internal static unsafe class RowKernels
             long destination = Checked(a.Index[row], a.Limit);
             new ReadOnlySpan<float>(a.X + (long)row * a.Columns, a.Columns)
                 .CopyTo(new Span<float>(a.Y + destination * a.Columns, a.Columns));
+        }
+    }
+
+    // y = cosines and sines of index * x, times epsilon
+    public static void Angles(void* argument, int share, int shares)
+    {
+        ref Arguments a = ref *(Arguments*)argument;
+        (int start, int end) = ThreadTeam.Share(a.Rows, share, shares);
+        for (int row = start; row < end; row++)
+        {
+            float* cos = a.Y + (long)row * a.Columns, sin = cos + a.Pairs;
+            for (int i = 0; i < a.Pairs; i++)
+            {
+                (double s, double c) = Math.SinCos(a.Index[row] * (double)a.X[i]);
+                cos[i] = (float)c * a.Epsilon;
+                sin[i] = (float)s * a.Epsilon;
+            }
+        }
+    }
+
+    // Each head's (y[i], y[i+p]) = (y[i] cos - y[i+p] sin, y[i+p] cos + y[i] sin)
+    public static void Rotate(void* argument, int share, int shares)
+    {
+        ref Arguments a = ref *(Arguments*)argument;
+        (int start, int end) = ThreadTeam.Share(a.Rows, share, shares);
+        int pairs = a.Pairs;
+        for (int row = start; row < end; row++)
+        {
+            float* cos = a.X + (long)row * 2 * pairs, sin = cos + pairs;
+            float* last = a.Y + (long)(row + 1) * a.Columns;
+            for (float* low = a.Y + (long)row * a.Columns; low < last; low += a.HeadDim)
+            {
+                float* high = low + pairs;
+                int i = 0;
+                for (; i + 8 <= pairs; i += 8)
+                {
+                    Vector256<float> x = Vector256.Load(low + i), y = Vector256.Load(high + i);
+                    Vector256<float> c = Vector256.Load(cos + i), s = Vector256.Load(sin + i);
+                    (x * c - y * s).Store(low + i);
+                    (y * c + x * s).Store(high + i);
+                }
+                for (; i < pairs; i++)
+                {
+                    (low[i], high[i]) = (low[i] * cos[i] - high[i] * sin[i], high[i] * cos[i] + low[i] * sin[i]);
+                }
+            }
         }
     }
 

@@ -80,9 +80,13 @@ internal sealed unsafe class ThreadTeam
     /// Calls work(workArgument, share, count) once for every share, on whichever member is free, and returns when all have
     /// finished.
     /// </summary>
-    public void Run(delegate*<void*, int, int, void> work, void* workArgument, int count)
+    /// <param name="work">the body</param>
+    /// <param name="workArgument">its argument</param>
+    /// <param name="count">shares</param>
+    /// <param name="alone">the work is not worth waking anybody: the caller does it all</param>
+    public void Run(delegate*<void*, int, int, void> work, void* workArgument, int count, bool alone = false)
     {
-        if (Members == 1 || count <= 1)
+        if (alone || Members == 1 || count <= 1)
         {
             for (int share = 0; share < count; share++)
             {

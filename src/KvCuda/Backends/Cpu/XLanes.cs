@@ -25,6 +25,19 @@ internal static unsafe class XLanes
         }
     }
 
+    /// <summary>A row in lane order back in its own: the inverse of <see cref="Row"/>.</summary>
+    public static void Back(float* lanes, int width, bool evenOdd, float* destination)
+    {
+        for (int step = 0; step < width; step += Product.Step)
+        {
+            for (int i = 0; i < 16; i++)
+            {
+                destination[step + (evenOdd ? 2 * i : i)] = lanes[step + i];
+                destination[step + (evenOdd ? 2 * i + 1 : 16 + i)] = lanes[step + 16 + i];
+            }
+        }
+    }
+
     /// <summary>
     /// Some rows for the tiled kernel: [group][step][row][16], so that a tile reads one group of lanes of its rows as one run.
     /// </summary>
