@@ -16,7 +16,7 @@ struct MatvecArgs {
     i32           rows;
     i32           inputs;
     i32           outputs;
-    i32           unused;
+    i32           ahead;   // launched before x is there: weights to L2 meanwhile
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -38,7 +38,7 @@ matvec(const __grid_constant__ MatvecArgs args) {
         weight[o] = args.weight + (i64)min(first_output + o, args.outputs - 1) * args.inputs;
     }
     float sums[ROWS][OUTPUTS];
-    warp_dot<WEIGHT, VECTOR, ROWS, OUTPUTS, LOADS>(sums, x, weight, args.inputs);
+    warp_dot<WEIGHT, VECTOR, ROWS, OUTPUTS, LOADS>(sums, x, weight, args.inputs, args.ahead != 0);
 
     // Lane i stores sum i: every lane has all of them.
     const i32 lane = threadIdx.x % 32;

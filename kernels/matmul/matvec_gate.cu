@@ -16,7 +16,7 @@ struct MatvecGateArgs {
     i32           rows;
     i32           inputs;
     i32           outputs;
-    i32           unused;
+    i32           ahead;  // launched before x is there: weights to L2 meanwhile
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -33,7 +33,7 @@ matvec_gate(const __grid_constant__ MatvecGateArgs args) {
     }
     const WEIGHT* weight[2] = {args.gate + (i64)output * args.inputs, args.up + (i64)output * args.inputs};
     float sums[ROWS][2];
-    warp_dot<WEIGHT, VECTOR, ROWS, 2, LOADS>(sums, x, weight, args.inputs);
+    warp_dot<WEIGHT, VECTOR, ROWS, 2, LOADS>(sums, x, weight, args.inputs, args.ahead != 0);
 
     const i32 lane = threadIdx.x % 32;
 #pragma unroll

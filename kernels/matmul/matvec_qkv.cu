@@ -31,7 +31,7 @@ struct MatvecQkvArgs {
     i32           heads;
     i32           kv_heads;
     i32           pairs;
-    i32           unused;
+    i32           ahead;       // launched before x is there: weights to L2 meanwhile
 };
 
 constexpr i32 QUERY = 0, KEY = 1, VALUE = 2;
@@ -59,7 +59,7 @@ matvec_qkv(const __grid_constant__ MatvecQkvArgs args) {
     }
     const WEIGHT* weight[2] = {weights + (i64)low_at * args.inputs, weights + (i64)high_at * args.inputs};
     float sums[ROWS][2];
-    warp_dot<WEIGHT, VECTOR, ROWS, 2, LOADS>(sums, x, weight, args.inputs);
+    warp_dot<WEIGHT, VECTOR, ROWS, 2, LOADS>(sums, x, weight, args.inputs, args.ahead != 0);
 
     const BIAS* bias = part == QUERY ? args.query_bias : part == KEY ? args.key_bias : args.value_bias;
     // Lane r finishes row r: every lane has all sums.

@@ -3,6 +3,7 @@
 //   lane l takes the numbers [V l, V l + V) of every run of 32 V (V = numbers per load), one fused multiply-add after another
 //   in rising order; then warp_sum's butterfly over the lanes.
 //
+// Everything a caller reads besides weights it reads after this: in a programmatic launch the kernels before may still run.
 // The order does not depend on Rows or Outputs, so a row's bits do not depend on how many rows a call has.
 #pragma once
 #include "shared/numeric.cuh"
@@ -36,10 +37,21 @@ template <int V> __device__ __forceinline__ void load_x(float (&out)[V], const f
     }
 }
 
-// sums[r][o] = x[r] . weight[o] in every lane.
+// sums[r][o] = x[r] . weight[o] in every lane. With `ahead` the warp's weights are asked for before the kernels that make x have
+// ended: they depend on none.
 template <class T, int V, int Rows, int Outputs, int Loads>
 __device__ __forceinline__ void warp_dot(float (&sums)[Rows][Outputs], const float* const (&x)[Rows],
-                                         const T* const (&weight)[Outputs], i32 inputs) {
+                                         const T* const (&weight)[Outputs], i32 inputs, bool ahead = false) {
+    grid_dependency_launch();
+    if (ahead) {
+#pragma unroll
+        for (i32 o = 0; o < Outputs; o++) {
+            for (i32 i = (i32)(threadIdx.x % 32) * (128 / (i32)sizeof(T)); i < inputs; i += 32 * (128 / (i32)sizeof(T))) {
+                prefetch_l2(weight[o] + i);
+            }
+        }
+    }
+    grid_dependency_wait();
 #pragma unroll
     for (i32 r = 0; r < Rows; r++) {
 #pragma unroll

@@ -17,6 +17,8 @@ struct RmsNormArgs {
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 rms_norm(const __grid_constant__ RmsNormArgs args) {
+    grid_dependency_launch();
+    grid_dependency_wait();
     const float* x = args.x + (i64)blockIdx.x * args.dim;
     float* y = args.y + (i64)blockIdx.x * args.dim;
 

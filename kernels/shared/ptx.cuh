@@ -110,6 +110,66 @@ PTX void mma_16816_f16(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// --- tensor cores of sm_90a, a warpgroup (4 warps) at a time: operands in shared memory, sums in registers, asynchronous ---
+
+// What ordinary writes put into shared memory before becomes visible to the tensor core; then a barrier for the other threads.
+PTX void fence_proxy_async() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+// The first product after other instructions touched its registers waits for them.
+PTX void wgmma_fence() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+
+PTX void wgmma_commit() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+
+// Until at most PENDING groups are under way: of the others the sums are there, and their operands may be overwritten.
+template <int PENDING>
+PTX void wgmma_wait() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+#endif
+}
+
+// An operand in shared memory, inputs contiguous, 64 bf16 per line of 128 bytes, 128-byte swizzle (piece p of line l lies at p ^ l % 8);
+// every eight lines begin at a multiple of 1024. p: the first line, plus 32 bytes per 16 inputs.
+PTX u64 swizzled_lines(const void* p) {
+    // address / 16, | leading offset (not used here) << 16, | 1024 bytes between eights of lines / 16 << 32, | swizzle of 128 bytes << 62
+    return (u64)(shared_address(p) >> 4 & 0x3FFF) | (u64)1 << 16 | (u64)64 << 32 | (u64)1 << 62;
+}
+
+// D (64x128 f32) += A (64x16) * B (128x16)^T. Of thread t, w = t / 32 % 4, g = t % 32 / 4, c = 2 (t % 4):
+// d[4n..4n+1] (16w + g, 8n + c), (.., 8n + c + 1)  d[4n+2..4n+3] (16w + g + 8, 8n + c), (.., 8n + c + 1)
+PTX void wgmma_m64n128k16_bf16(float (&d)[64], u64 a, u64 b) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        " %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        " %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
+        "%64, %65, 1, 1, 1, 0, 0;"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+          "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+          "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+          "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
+          "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
+          "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+          "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
+          "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+        : "l"(a), "l"(b));
+#endif
+}
+
 // --- formats: round to nearest even; NaN becomes 0x7FFF ---
 
 PTX u16 cvt_bf16(float x) {

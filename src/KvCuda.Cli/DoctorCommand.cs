@@ -201,6 +201,11 @@ internal static class DoctorCommand
             string row = $"| {source} | {budget.Registers} | {Bytes(budget.SharedBytes)} + {Bytes(budget.DynamicSharedBytes)}";
             foreach (KernelCompiler compiler in compilers)
             {
+                if (!budget.AppliesTo(compiler.Architecture))
+                {
+                    row += " | - | - | -";
+                    continue;
+                }
                 try
                 {
                     KernelUsage usage = compiler.Compile(source).Usage

@@ -31,7 +31,7 @@ fi
 common="-std=gnu++20 -x c++ -fPIC -g1 -w -fno-exceptions -fno-rtti -ffp-contract=off -fno-math-errno -fno-threadsafe-statics -fvisibility=hidden -pipe $machine"
 checked="$common -O1 -fno-omit-frame-pointer -fno-optimize-sibling-calls -ftrivial-auto-var-init=pattern -fsanitize=thread,alignment,bounds,signed-integer-overflow,shift,integer-divide-by-zero --param tsan-instrument-func-entry-exit=0 --param tsan-distinguish-volatile=1"
 plain="$common -O2 -DKVCUDA_HOST_PLAIN"
-sources="engine.cpp fibers.cpp waits.cpp collectives.cpp checks.cpp faults.cpp memory.cpp modules.cpp options.cpp driver.cpp driver_device.cpp
+sources="engine.cpp fibers.cpp waits.cpp collectives.cpp warpgroup.cpp checks.cpp faults.cpp memory.cpp modules.cpp options.cpp driver.cpp driver_device.cpp
     driver_memory.cpp driver_code.cpp driver_streams.cpp nvrtc.cpp"
 library="-std=gnu++20 -fPIC -O2 -g1 -Wall -Wextra -Werror -Wno-missing-field-initializers -fno-omit-frame-pointer -fvisibility=hidden -pthread $machine"
 

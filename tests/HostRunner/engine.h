@@ -3,6 +3,7 @@
 //   fibers.cpp       blocks and threads as fibers;  waits.cpp  barriers
 //   faults.cpp       what is said when a kernel goes wrong
 //   collectives.cpp  what the lanes of a warp do together; asynchronous copies; atomics
+//   warpgroup.cpp    products of four warps at once (wgmma)
 //   checks.cpp       every memory access of the checked flavour
 //   memory.cpp       device memory with exact extents
 //   driver*.cpp      libcuda's names and the order of work;  nvrtc.cpp  NVRTC's names

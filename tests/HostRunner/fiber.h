@@ -21,6 +21,18 @@ struct AsyncCopy {
     int bytes, source_bytes, group;
 };
 
+// A product of a warpgroup that is under way, and a thread's sums while some are: done at the wait.
+struct Product {
+    float* d;
+    uint64_t a, b; // descriptors of the operands
+    int group;
+};
+struct Sums {
+    float* registers;
+    int pending;
+    float values[64];
+};
+
 // Which blocks' past a block of a cooperative launch knows: by block, how many of its releases. Learned by acquiring
 // (shared/grid.cuh) what others released.
 typedef std::vector<uint32_t> BlockClocks;
@@ -43,6 +55,9 @@ struct Thread {
     int64_t accesses_left = 0;
     std::vector<AsyncCopy> copies;
     int open_group = 0; // number of the group that is being filled
+    std::vector<Product> products;
+    std::vector<Sums> sums;
+    int open_products = 0;
     uint32_t clocks_epoch = 0;
     std::vector<uint16_t> clocks; // of the block's other threads, valid in clocks_epoch
 };

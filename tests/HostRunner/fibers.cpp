@@ -111,6 +111,9 @@ void threadMain() {
     if (!t->copies.empty()) {
         FAIL(LaunchFailed, "the thread ends with %d asynchronous copies that it never waited for", (int)t->copies.size());
     }
+    if (!t->products.empty()) {
+        FAIL(LaunchFailed, "the thread ends with %d products of its warpgroup that it never waited for", (int)t->products.size());
+    }
     t->done = true;
     t->warp->exited |= 1u << t->view.lane;
     b->live--;
@@ -209,6 +212,9 @@ void prepareBlock(Worker* w, Block* b, uint64_t number, size_t stack) {
         t.wait_file = nullptr;
         t.copies.clear();
         t.open_group = 0;
+        t.products.clear();
+        t.sums.clear();
+        t.open_products = 0;
     }
     b->ready_head = 0;
     b->ready_count = count;

@@ -27,6 +27,18 @@ static inline void ldmatrix_x2_trans(unsigned (&r)[2], const void* row, SIMT_WHE
 static inline void mma_16816_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], SIMT_WHERE) { simt_mma(1, d, a, b[0], b[1], file, line); }
 static inline void mma_16816_f16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], SIMT_WHERE) { simt_mma(0, d, a, b[0], b[1], file, line); }
 
+// --- tensor cores of sm_90a: a product happens at its wait ---
+
+static inline unsigned shared_address(const void* p) { return simt_shared_address(p); }
+static inline void fence_proxy_async() {}
+static inline void wgmma_fence() {}
+static inline void wgmma_commit() { simt_wgmma_commit(); }
+template <int PENDING> static inline void wgmma_wait(SIMT_WHERE) { simt_wgmma_wait(PENDING, file, line); }
+static inline unsigned long long swizzled_lines(const void* p) {
+    return (unsigned long long)(shared_address(p) >> 4 & 0x3FFF) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
+static inline void wgmma_m64n128k16_bf16(float (&d)[64], unsigned long long a, unsigned long long b, SIMT_WHERE) { simt_wgmma(d, a, b, file, line); }
+
 // --- formats ---
 
 static inline unsigned short cvt_bf16(float x) {

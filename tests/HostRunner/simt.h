@@ -99,6 +99,10 @@ void simt_ldmatrix(int matrices, int transposed, unsigned* r, const void* row, c
 void simt_cp_async(void* shared, const void* global, int bytes, int source_bytes);
 void simt_cp_commit();
 void simt_cp_wait(int pending);
+unsigned simt_shared_address(const void* p);
+void simt_wgmma(float* d, unsigned long long a, unsigned long long b, const char* file, int line);
+void simt_wgmma_commit();
+void simt_wgmma_wait(int pending, const char* file, int line);
 unsigned simt_atomic32(int op, int order, void* p, unsigned value, unsigned compare);
 unsigned long long simt_atomic64(int op, int order, void* p, unsigned long long value, unsigned long long compare);
 void simt_fence();

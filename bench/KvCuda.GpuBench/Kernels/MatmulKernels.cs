@@ -12,10 +12,15 @@ internal sealed partial class KernelBench
             yield return Matvec(rows);
             yield return MatvecGate(rows);
             yield return MatvecQkv(rows);
+            yield return MatmulFew(rows);
         }
         yield return MatmulTile();
         yield return MatmulMma(Kernels.Matmul.MatmulMma.Tile.Small, "64 x 64");
         yield return MatmulMma(Kernels.Matmul.MatmulMma.Tile.Large, "128 x 128");
+        if (backend.Stream.Context.Device.Architecture == Kernels.Matmul.MatmulWgmma.Architecture)
+        {
+            yield return MatmulWgmma();
+        }
     }
 
     KernelResult Matvec(int rows)
@@ -45,6 +50,23 @@ internal sealed partial class KernelBench
         return Measure("matvec_qkv", $"({rows}, {dim}) x ({heads} + 2 x {kvHeads} heads of {headDim}, {dim})", 2.0 * (heads + 2 * kvHeads) * headDim * dim, 0,
             call => kernel.Launch(backend.Stream, kv, q, x, new(queries[call % queries.Length], default, keys[call % keys.Length], default,
                 values[call % values.Length], default), cosSin, batch));
+    }
+
+    KernelResult MatmulFew(int rows)
+    {
+        var kernel = new MatmulFew(backend.Library);
+        Tensor[] weights = Cold(Type, dim, hidden);
+        Tensor x = Numbers(DType.F32, rows, hidden), y = Empty(DType.F32, rows, dim);
+        return Measure("matmul_few", $"({rows}, {hidden}) x ({dim}, {hidden})", 2.0 * dim * hidden, 0,
+            call => kernel.Launch(backend.Stream, y, x, weights[call % weights.Length], default, Epilogue.Add));
+    }
+
+    KernelResult MatmulWgmma()
+    {
+        var kernel = new MatmulWgmma(backend.Library);
+        Tensor weight = Numbers(Type, hidden, dim), x = Numbers(DType.F32, many, dim), y = Empty(DType.F32, many, hidden);
+        return Measure("matmul_wgmma", $"({many}, {dim}) x ({hidden}, {dim})", 0, 2.0 * many * dim * hidden,
+            _ => kernel.Launch(backend.Stream, y, x, weight, default, Epilogue.Store));
     }
 
     KernelResult MatmulTile()

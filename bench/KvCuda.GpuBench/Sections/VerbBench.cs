@@ -60,6 +60,16 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
         return Done("MatMul", $"{name} ({rows}, {inputs}) x ({outputs}, {inputs})", time, bytes, rows, 2.0 * rows * inputs * outputs);
     }
 
+    /// <summary>Microseconds of any product y = x · weightᵀ, weights cold.</summary>
+    public double Product(int rows, int inputs, int outputs, Action<Tensor, Tensor, Tensor> launch)
+    {
+        Tensor[] weights = Copies("weights", type, outputs, inputs);
+        Tensor x = Random(DType.F32, rows, inputs), y = Make(DType.F32, rows, outputs);
+        double time = stopwatch.MicrosecondsInGraph(call => launch(y, x, weights[call % weights.Length]));
+        Release();
+        return time;
+    }
+
     /// <summary>Microseconds of cuBLAS for the same product, activations in bf16.</summary>
     public double Cublas(Cublas cublas, int rows, int inputs, int outputs)
     {
@@ -108,6 +118,9 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
         int layers = (int)Math.Clamp(ColdBytes / layerBytes + 1, 1, 64);
         nint arena = backend.AllocateBytes("arena", layerBytes * layers);
         made.Add(arena);
+        Tensor Part(long at, int bytes) => new("arena", DType.BF16, arena + (nint)at, 1, bytes / 2);
+        RandomBytes.Fill(layerBytes * layers, RandomBytes.Of(DType.BF16, 1 << 16), part => backend.Write(Part(0, part.Length), part),
+            (to, from, count) => backend.CopyBytes(arena + (nint)to, arena + (nint)from, count));
         Tensor[] tables = new Tensor[layers];
         for (int layer = 0; layer < layers; layer++)
         {

@@ -12,6 +12,12 @@ internal readonly record struct KernelBudget(int Registers, int SharedBytes = 0,
     /// <summary>Machine instructions that the code must contain, as the disassembler prints them: "HMMA", "LDGSTS".</summary>
     public IReadOnlyList<string> Instructions { get; init; } = [];
 
+    /// <summary>The one architecture that has the kernel's instructions ("sm_90a"), or null: every one.</summary>
+    public string? Architecture { get; init; }
+
+    /// <summary>True if the kernel is meant for this architecture.</summary>
+    public bool AppliesTo(string architecture) => Architecture is null || Architecture == architecture;
+
     /// <summary>What breaks this budget, in sentences; nothing if the code keeps it.</summary>
     /// <param name="usage">what the assembler says</param>
     /// <param name="architecture">"sm_80" or "sm_90a"</param>

@@ -11,6 +11,9 @@ internal sealed class MatmulKernels(KernelLibrary library)
     readonly MatvecQkv matvecQkv = new(library);
     readonly MatmulTile tile = new(library);
     readonly MatmulMma mma = new(library);
+    readonly MatmulFew few = new(library);
+    readonly MatmulWgmma wgmma = new(library);
+    readonly bool prefersFew = MatmulPreference.Few, prefersWgmma = MatmulPreference.Wgmma;
 
     /// <summary>A row's bits must not depend on how many rows a call has.</summary>
     public bool Consistent { get; init; }
@@ -30,6 +33,9 @@ internal sealed class MatmulKernels(KernelLibrary library)
         MatmulPlan plan = MatmulPlan.Choose(x.Rows, weight.Rows, MatmulMma.Takes(weight), Consistent, Exact, Multiprocessors);
         switch (plan.Kernel)
         {
+            case MatmulPlan.Kind.Matvec when UsesFew(x.Rows, weight):
+                few.Launch(stream, y, x, weight, bias, epilogue);
+                break;
             case MatmulPlan.Kind.Matvec:
                 matvec.Launch(stream, y, x, weight, bias, epilogue);
                 break;
@@ -37,7 +43,14 @@ internal sealed class MatmulKernels(KernelLibrary library)
                 tile.Launch(stream, y, x, weight, bias, epilogue);
                 break;
             default:
-                mma.Launch(stream, y, x, weight, bias, epilogue, plan.Tile);
+                if (prefersWgmma && wgmma.Takes(weight))
+                {
+                    wgmma.Launch(stream, y, x, weight, bias, epilogue);
+                }
+                else
+                {
+                    mma.Launch(stream, y, x, weight, bias, epilogue, plan.Tile);
+                }
                 break;
         }
     }
@@ -50,7 +63,7 @@ internal sealed class MatmulKernels(KernelLibrary library)
             return;
         }
         MatmulPlan plan = MatmulPlan.Choose(x.Rows, gate.Rows, MatmulMma.Takes(gate), Consistent, Exact, Multiprocessors);
-        if (plan.Kernel == MatmulPlan.Kind.Matvec && gate.Type == up.Type)
+        if (plan.Kernel == MatmulPlan.Kind.Matvec && gate.Type == up.Type && !UsesFew(x.Rows, gate))
         {
             matvecGate.Launch(stream, g, x, gate, up, activation);
             return;
@@ -63,7 +76,7 @@ internal sealed class MatmulKernels(KernelLibrary library)
     public bool FusesQkv(int rows, in Tensor q, in QkvWeights weights)
     {
         Tensor first = q.IsNone ? weights.Key : weights.Query;
-        return MatmulPlan.Choose(rows, first.Rows, MatmulMma.Takes(first), Consistent, Exact, Multiprocessors).Kernel
+        return !UsesFew(rows, first) && MatmulPlan.Choose(rows, first.Rows, MatmulMma.Takes(first), Consistent, Exact, Multiprocessors).Kernel
             == MatmulPlan.Kind.Matvec && MatvecQkv.Takes(q, weights);
     }
 
@@ -76,4 +89,8 @@ internal sealed class MatmulKernels(KernelLibrary library)
             matvecQkv.Launch(stream, kv, q, x, weights, cosSin, rows);
         }
     }
+
+    // Every number of rows that a decode step has runs on the same kernel: a row does not depend on its batch mates.
+    bool UsesFew(int rows, in Tensor weight) =>
+        prefersFew && !Consistent && !Exact && rows <= MatmulFew.MostRows && MatmulMma.Takes(weight);
 }

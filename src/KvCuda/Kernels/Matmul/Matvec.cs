@@ -19,7 +19,7 @@ internal sealed class Matvec(KernelLibrary library) : IKernel
     public struct Args
     {
         public nint Y, X, Weight, Bias;
-        public int Rows, Inputs, Outputs, Unused;
+        public int Rows, Inputs, Outputs, Ahead;
     }
 
     readonly Variants<Variant, Args> variants = new(library, Source);
@@ -57,12 +57,15 @@ internal sealed class Matvec(KernelLibrary library) : IKernel
     public void Launch(GpuStream stream, in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, Epilogue epilogue)
     {
         int rows = RowsPerBlock(x.Rows);
-        bool aligned = IsAligned(weight) && x.Columns % 4 == 0;
+        bool aligned = IsAligned(weight) && x.Columns % 4 == 0, ahead = ProgrammaticLaunch.On(library);
         variants[new(weight.Type, bias.IsNone ? weight.Type : bias.Type, aligned, rows, epilogue)].Launch(stream,
-            new Grid(Grid.Blocks(weight.Rows, Outputs * Threads / 32), Grid.Blocks(x.Rows, rows), 1, Threads), new()
+            new Grid(Grid.Blocks(weight.Rows, Outputs * Threads / 32), Grid.Blocks(x.Rows, rows), 1, Threads)
+            {
+                Programmatic = ahead,
+            }, new()
             {
                 Y = y.Address, X = x.Address, Weight = weight.Address, Bias = bias.Address,
-                Rows = x.Rows, Inputs = x.Columns, Outputs = weight.Rows,
+                Rows = x.Rows, Inputs = x.Columns, Outputs = weight.Rows, Ahead = ahead ? 1 : 0,
             });
     }
 }

@@ -13,7 +13,7 @@ internal sealed class MatvecGate(KernelLibrary library) : IKernel
     public struct Args
     {
         public nint G, X, Gate, Up;
-        public int Rows, Inputs, Outputs, Unused;
+        public int Rows, Inputs, Outputs, Ahead;
     }
 
     readonly Variants<Variant, Args> variants = new(library, Source);
@@ -41,12 +41,15 @@ internal sealed class MatvecGate(KernelLibrary library) : IKernel
     {
         Expect.Type(up, gate.Type);
         int rows = Matvec.RowsPerBlock(x.Rows);
-        bool aligned = Matvec.IsAligned(gate) && Matvec.IsAligned(up) && x.Columns % 4 == 0;
+        bool aligned = Matvec.IsAligned(gate) && Matvec.IsAligned(up) && x.Columns % 4 == 0, ahead = ProgrammaticLaunch.On(library);
         variants[new(gate.Type, aligned, rows, activation)].Launch(stream,
-            new Grid(Grid.Blocks(gate.Rows, Threads / 32), Grid.Blocks(x.Rows, rows), 1, Threads), new()
+            new Grid(Grid.Blocks(gate.Rows, Threads / 32), Grid.Blocks(x.Rows, rows), 1, Threads)
+            {
+                Programmatic = ahead,
+            }, new()
             {
                 G = g.Address, X = x.Address, Gate = gate.Address, Up = up.Address,
-                Rows = x.Rows, Inputs = x.Columns, Outputs = gate.Rows,
+                Rows = x.Rows, Inputs = x.Columns, Outputs = gate.Rows, Ahead = ahead ? 1 : 0,
             });
     }
 }

@@ -18,7 +18,7 @@ internal sealed class MatvecQkv(KernelLibrary library) : IKernel
     {
         public KvPages Kv;
         public nint Q, X, Query, Key, Value, QueryBias, KeyBias, ValueBias, CosSin, Positions, Sequences;
-        public int Rows, Inputs, Heads, KvHeads, Pairs, Unused;
+        public int Rows, Inputs, Heads, KvHeads, Pairs, Ahead;
     }
 
     readonly Variants<Variant, Args> variants = new(library, Source);
@@ -77,16 +77,17 @@ internal sealed class MatvecQkv(KernelLibrary library) : IKernel
         int perBlock = Matvec.RowsPerBlock(x.Rows), heads = q.Columns / kv.HeadDim, kvHeads = weights.Key.Rows / kv.HeadDim;
         bool aligned = x.Columns % 4 == 0 && (q.IsNone || Matvec.IsAligned(weights.Query))
             && (weights.Key.IsNone || (Matvec.IsAligned(weights.Key) && Matvec.IsAligned(weights.Value)));
+        bool ahead = ProgrammaticLaunch.On(library);
         (DType weight, DType bias) = Types(q, weights);
         long couples = (long)(heads + 2 * kvHeads) * (kv.HeadDim / 2);
         variants[new(weight, bias, aligned, perBlock, new(kv))].Launch(stream,
-            new Grid(Grid.Blocks(couples, Threads / 32), Grid.Blocks(x.Rows, perBlock), 1, Threads), new()
+            new Grid(Grid.Blocks(couples, Threads / 32), Grid.Blocks(x.Rows, perBlock), 1, Threads) { Programmatic = ahead }, new()
             {
                 Kv = new(kv), Q = q.Address, X = x.Address,
                 Query = weights.Query.Address, Key = weights.Key.Address, Value = weights.Value.Address,
                 QueryBias = weights.QueryBias.Address, KeyBias = weights.KeyBias.Address, ValueBias = weights.ValueBias.Address,
                 CosSin = cosSin.Address, Positions = rows.Positions.Address, Sequences = rows.Sequences.Address,
-                Rows = x.Rows, Inputs = x.Columns, Heads = heads, KvHeads = kvHeads, Pairs = cosSin.Columns / 2,
+                Rows = x.Rows, Inputs = x.Columns, Heads = heads, KvHeads = kvHeads, Pairs = cosSin.Columns / 2, Ahead = ahead ? 1 : 0,
             });
     }
 }

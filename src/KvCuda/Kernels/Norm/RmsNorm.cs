@@ -31,7 +31,7 @@ internal sealed class RmsNorm(KernelLibrary library) : IKernel
     /// <param name="weight">(1, dim)</param>
     /// <param name="epsilon">added to the mean square</param>
     public void Launch(GpuStream stream, in Tensor y, in Tensor x, in Tensor weight, float epsilon) =>
-        variants[new(weight.Type)].Launch(stream, new Grid(x.Rows, Threads), new()
+        variants[new(weight.Type)].Launch(stream, new Grid(x.Rows, Threads) { Programmatic = ProgrammaticLaunch.On(library) }, new()
         {
             Y = y.Address, X = x.Address, Weight = weight.Address, Dim = x.Columns, Epsilon = epsilon,
         });

@@ -95,6 +95,56 @@ public class MatmulTests
             MatmulReference.Gate(gate, MatmulReference.MatMul(rounded, weight), Activation.Silu));
     }
 
+    [Theory]
+    [InlineData(DType.BF16, 1, 72, 67)]
+    [InlineData(DType.F16, 20, 520, 33)]
+    [InlineData(DType.BF16, 9, 2056, 5)] // every warp goes round
+    [InlineData(DType.BF16, 64, 264, 40)]
+    public void Matmul_few_equals_its_formula_with_x_rounded(DType type, int rows, int inputs, int outputs)
+    {
+        using TestDevice device = TestDevice.Open();
+        var random = new Random(inputs);
+        Matrix x = Matrix.Random(random, rows, inputs), weight = Matrix.Random(random, outputs, inputs, type), bias = Matrix.Random(random, 1, outputs, type);
+        Matrix gate = Matrix.Random(random, rows, outputs), rounded = x.Rounded(type);
+        Tensor deviceX = device.Tensor(x), deviceWeight = device.Tensor(weight, type);
+        var kernel = new MatmulFew(device.Library);
+        (Tensor y, Func<float[]> read) = device.Result(rows, outputs);
+        kernel.Launch(device.Stream, y, deviceX, deviceWeight, device.Tensor(bias, type), Epilogue.Store);
+        Tolerance.TensorCoreSums.Check("matmul_few", read(), MatmulReference.MatMul(rounded, weight, bias));
+
+        (Tensor g, Func<float[]> readG) = device.InPlace(gate);
+        kernel.Launch(device.Stream, g, deviceX, deviceWeight, default, Epilogue.Gate(Activation.Silu));
+        Tolerance.TensorCoreSums.Check("matmul_few gate", readG(),
+            MatmulReference.Gate(gate, MatmulReference.MatMul(rounded, weight), Activation.Silu));
+    }
+
+    [Theory]
+    [InlineData(70, 72, 67, false, DType.BF16)]
+    [InlineData(130, 200, 300, true, DType.F32)]
+    [InlineData(1, 16, 5, false, DType.BF16)]
+    [InlineData(129, 328, 129, false, DType.BF16)] // more stages than there are buffers
+    public void Matmul_wgmma_equals_its_formula_with_x_rounded(int rows, int inputs, int outputs, bool large, DType biasType)
+    {
+        using TestDevice device = TestDevice.Open();
+        Assert.SkipWhen(device.Context.Device.Architecture != MatmulWgmma.Architecture, $"only compute capability 9.0 has wgmma; this is {device.Context.Device}");
+        var random = new Random(inputs);
+        Matrix x = Matrix.Random(random, rows, inputs), weight = Matrix.Random(random, outputs, inputs, DType.BF16), bias = Matrix.Random(random, 1, outputs, biasType);
+        Matrix gate = Matrix.Random(random, rows, outputs);
+        MatmulWgmma.Tile tile = large ? MatmulWgmma.Tile.Large : MatmulWgmma.Tile.Small;
+        Tensor deviceX = device.Tensor(x), deviceWeight = device.Tensor(weight, DType.BF16);
+        var kernel = new MatmulWgmma(device.Library);
+        Assert.True(kernel.Takes(deviceWeight));
+        (Tensor y, Func<float[]> read) = device.Result(rows, outputs);
+        kernel.Launch(device.Stream, y, deviceX, deviceWeight, device.Tensor(bias, biasType), Epilogue.Store, tile);
+        Matrix rounded = x.Rounded(DType.BF16);
+        Tolerance.TensorCoreSums.Check("matmul_wgmma", read(), MatmulReference.MatMul(rounded, weight, bias));
+
+        (Tensor g, Func<float[]> readG) = device.InPlace(gate);
+        kernel.Launch(device.Stream, g, deviceX, deviceWeight, default, Epilogue.Gate(Activation.Silu), tile);
+        Tolerance.TensorCoreSums.Check("matmul_wgmma gate", readG(),
+            MatmulReference.Gate(gate, MatmulReference.MatMul(rounded, weight), Activation.Silu));
+    }
+
     [Fact]
     public void A_rows_bits_do_not_depend_on_its_batch_or_on_the_tile()
     {
@@ -115,8 +165,10 @@ public class MatmulTests
         void Vector(Tensor y, Tensor rowsOfX) => matvec.Launch(device.Stream, y, rowsOfX, deviceWeight, default, Epilogue.Store);
         void Small(Tensor y, Tensor rowsOfX) => mma.Launch(device.Stream, y, rowsOfX, deviceWeight, default, Epilogue.Store, MatmulMma.Tile.Small);
         void Large(Tensor y, Tensor rowsOfX) => mma.Launch(device.Stream, y, rowsOfX, deviceWeight, default, Epilogue.Store, MatmulMma.Tile.Large);
+        var few = new MatmulFew(device.Library);
+        void Few(Tensor y, Tensor rowsOfX) => few.Launch(device.Stream, y, rowsOfX, deviceWeight, default, Epilogue.Store);
         void Plain(Tensor y, Tensor rowsOfX) => tile.Launch(device.Stream, y, rowsOfX, deviceWeight, default, Epilogue.Store);
-        foreach (Action<Tensor, Tensor> kernel in new Action<Tensor, Tensor>[] { Vector, Small, Plain })
+        foreach (Action<Tensor, Tensor> kernel in new Action<Tensor, Tensor>[] { Vector, Small, Plain, Few })
         {
             float[] all = Run(kernel, 0, rows);
             foreach ((int first, int count) in new[] { (13, 1), (3, 2), (0, 7) })
