@@ -213,6 +213,7 @@ section prefill 30
 run_peers
 section host 30
 section startup 20
+section tier 40
 section sharing 60
 section classes 40
 section variants 60

@@ -119,6 +119,12 @@ internal static class DoctorCommand
             Line(output, $"cuda:{ordinal}", $"{device}, {device.MemoryBytes / (double)(1L << 30):F1} GiB, {device.Multiprocessors} multiprocessors, " +
                 $"code for {device.Architecture}" + (device.Compute.Major < 8 ? ": too old, KvCuda's kernels need 8.0 or later" : ""));
         }
+        if (count > 0)
+        {
+            GCMemoryInfo host = GC.GetGCMemoryInfo();
+            long free = Math.Max(0, host.TotalAvailableMemoryBytes - host.MemoryLoadBytes);
+            Line(output, "host tier", $"--host-kv-budget pins host memory for cold keys and values; {free / (double)(1L << 30):F1} GiB are free now");
+        }
         if (count == 0)
         {
             Line(output, "missing", "the driver shows no device; see nvidia-smi and CUDA_VISIBLE_DEVICES.");

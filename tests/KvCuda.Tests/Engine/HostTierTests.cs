@@ -29,7 +29,7 @@ public class HostTierTests
         long longest;
         await using (KvEngine probe = await KvEngine.LoadAsync(Repository.Golden(model), Options with { Device = "cpu" }, cancellation: Cancellation))
         {
-            longest = probe.Model.Store.BytesFor(96);
+            longest = probe.Model.Store.BytesFor(64);
         }
         KvEngine engine = await KvEngine.LoadAsync(Repository.Golden(model), Options with
         {
@@ -75,8 +75,8 @@ public class HostTierTests
     [InlineData("gptneo-w5", 1)]
     public async Task Pages_that_went_to_the_host_and_came_back_give_the_tokens_of_a_cold_run(string model, int deferred)
     {
-        // Six conversations with one beginning, twice around, through a device that holds one and a half of them.
-        int[][] prompts = [.. Enumerable.Range(0, 6).Select(i => (int[])[.. Prompt(20, 7), .. Prompt(40 + 5 * (i % 3), i)])];
+        // Four conversations with one beginning, twice around, through a device that holds one and a half of them.
+        int[][] prompts = [.. Enumerable.Range(0, 4).Select(i => (int[])[.. Prompt(20, 7), .. Prompt(24 + 5 * (i % 3), i)])];
         List<IReadOnlyList<int>> cold = [];
         await using (KvEngine alone = await KvEngine.LoadAsync(Repository.Golden(model), Options, cancellation: Cancellation))
         {
@@ -108,16 +108,16 @@ public class HostTierTests
     [InlineData("wide64-mix-window48", 3)]
     public async Task Preempted_requests_come_back_from_the_host_and_say_what_they_would_alone(string model, int deferred)
     {
-        GenerateOptions long_ = new() { MaxTokens = 40, IgnoreEos = true };
-        int[][] prompts = [.. Enumerable.Range(0, 4).Select(i => Prompt(18 + 3 * i, i))];
+        GenerateOptions many = new() { MaxTokens = 30, IgnoreEos = true };
+        int[][] prompts = [.. Enumerable.Range(0, 3).Select(i => Prompt(18 + 3 * i, i))];
         await using KvEngine engine = await Small(model, 1.4, deferred);
-        GenerationResult[] together = await Task.WhenAll(prompts.Select(prompt => Run(engine.GenerateAsync(prompt, long_))));
+        GenerationResult[] together = await Task.WhenAll(prompts.Select(prompt => Run(engine.GenerateAsync(prompt, many))));
         KvStatus status = await engine.GetKvStatusAsync();
         Assert.True(status.Preemptions > 0 && status.MovedUpPages > 0, status.ToString() + status.Preemptions);
         for (int i = 0; i < prompts.Length; i++)
         {
             await engine.ClearCacheAsync();
-            Assert.Equal((await Run(engine.GenerateAsync(prompts[i], long_))).Tokens, together[i].Tokens);
+            Assert.Equal((await Run(engine.GenerateAsync(prompts[i], many))).Tokens, together[i].Tokens);
         }
     }
 
