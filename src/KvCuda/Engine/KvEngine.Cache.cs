@@ -30,11 +30,21 @@ public sealed partial class KvEngine
         model.CheckPrompt(promptTokens, 1);
         KvPin? pin = null;
         GenerateOptions options = new() { MaxTokens = 1, IgnoreEos = true, Salt = salt };
-        await foreach (GeneratedPiece _ in Stream(promptTokens, options, default, kv => pin = model.Store.TryPin(kv, promptTokens.Count),
-            cancellation).ConfigureAwait(false)) { }
+        await foreach (GeneratedPiece _ in Stream(promptTokens, options, default, Pin, cancellation).ConfigureAwait(false)) { }
         return new(this, pin ?? throw new InvalidRequestException(
             $"The prompt of {promptTokens.Count} tokens was computed but cannot be pinned: pinned pages may hold at most "
-            + $"{model.Store.PinnedShare:P0} of the store. Dispose another handle, or raise the budget."));
+            + $"{model.Store.PinnedShare:P0} of the store, and must leave room for what runs and waits. Dispose another handle, or "
+            + "raise the budget or PinnedShare."));
+
+        void Pin(KvSequence kv)
+        {
+            pin = model.Store.TryPin(kv, promptTokens.Count);
+            if (pin is not null && !scheduler.PreemptedFit())
+            {
+                model.Store.Unpin(pin);
+                pin = null;
+            }
+        }
     }
 
     /// <summary>Opens a conversation. Sessions are cheap: between turns they hold tokens, and what the cache still has of them.</summary>

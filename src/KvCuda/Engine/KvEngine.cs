@@ -48,6 +48,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     internal KvEngine(LoadedModel model, Tokenizer? tokenizer, KvEngineOptions options, bool ownThread = true)
     {
         this.model = model;
+        model.Store.PinnedShare = options.PinnedShare;
         time = options.TimeProvider;
         loaded = time.GetTimestamp();
         Tokenizer = tokenizer;

@@ -29,6 +29,9 @@ public sealed record KvEngineOptions
     /// <summary>Tokens per page: a power of two from 16 to 128.</summary>
     public int PageTokens { get; init; } = 64;
 
+    /// <summary>The largest share of the store, from 0 to 1, that precomputed prompts may pin.</summary>
+    public double PinnedShare { get; init; } = 0.25;
+
     /// <summary>How keys and values are kept: <c>auto</c> (the weights' type), <c>f32</c>, <c>bf16</c> or <c>f16</c>.</summary>
     public string KvType { get; init; } = "auto";
 
@@ -87,6 +90,7 @@ public sealed record KvEngineOptions
         Require(MaxContext is null or >= 2, $"MaxContext is {MaxContext}; it must be at least 2.");
         Require(KvBudgetBytes is null or > 0, $"KvBudgetBytes is {KvBudgetBytes}; it must be positive.");
         Require(HostKvBudgetBytes >= 0, $"HostKvBudgetBytes is {HostKvBudgetBytes}; it must not be negative.");
+        Require(PinnedShare is >= 0 and <= 1, $"PinnedShare is {PinnedShare}; it must be from 0 to 1.");
         Require(Threads >= 0, $"Threads is {Threads}; it must not be negative.");
         Require(Prefill.Kind != PrefillKind.Iterative,
             "Iterative prefill is an approximation kept for comparison: it needs the whole prompt in one piece from zero keys "

@@ -67,6 +67,7 @@ public sealed class KvSession : IAsyncDisposable
     /// <param name="generate">how the answer is generated; scope, salt and retention are the session's</param>
     /// <param name="cancellation">ends the answer; what was read until then stays in the conversation</param>
     /// <exception cref="InvalidRequestException">Another turn is running, or the conversation no longer fits the context.</exception>
+    /// <exception cref="KvBudgetException">The conversation can never fit; it is as it was before the turn.</exception>
     /// <exception cref="ObjectDisposedException">The session was disposed, before the turn or during it.</exception>
     public IAsyncEnumerable<GeneratedPiece> GenerateAsync(string text, GenerateOptions? generate = null,
         CancellationToken cancellation = default)
@@ -103,7 +104,7 @@ public sealed class KvSession : IAsyncDisposable
                 engine.Stream(prompt, turn, id, null, ending.Token).ConfigureAwait(false).GetAsyncEnumerator();
             try
             {
-                while (await Next(pieces, cancellation).ConfigureAwait(false))
+                while (await Next(pieces, prompt.Length - promptTokens.Count, cancellation).ConfigureAwait(false))
                 {
                     if (pieces.Current.Token is { } token)
                     {
@@ -126,7 +127,8 @@ public sealed class KvSession : IAsyncDisposable
         }
     }
 
-    async ValueTask<bool> Next(ConfiguredCancelableAsyncEnumerable<GeneratedPiece>.Enumerator pieces, CancellationToken cancellation)
+    async ValueTask<bool> Next(ConfiguredCancelableAsyncEnumerable<GeneratedPiece>.Enumerator pieces, int before,
+        CancellationToken cancellation)
     {
         try
         {
@@ -135,6 +137,15 @@ public sealed class KvSession : IAsyncDisposable
         catch (OperationCanceledException) when (Volatile.Read(ref disposed) != 0 && !cancellation.IsCancellationRequested)
         {
             throw new ObjectDisposedException(nameof(KvSession), "The session was disposed while this turn was running.");
+        }
+        catch (KvBudgetException)
+        {
+            // Refused before it began: nothing was said.
+            lock (tokens)
+            {
+                tokens.RemoveRange(before, tokens.Count - before);
+            }
+            throw;
         }
     }
 

@@ -197,6 +197,22 @@ internal sealed class Scheduler(LoadedModel model)
 
     int RowsLeft(Batch batch) => scheduled.Count < batch.MaxSequences ? batch.MaxRows - rowsUsed : 0;
 
+    /// <summary>
+    /// Whether what is pinned now leaves room for every request that ran before and was preempted: it has told its listener
+    /// tokens already, and must come to its end. Those that run are the store's care.
+    /// </summary>
+    public bool PreemptedFit()
+    {
+        foreach (Request request in waiting)
+        {
+            if (request.WasScheduled && CannotFit(request) is not null)
+            {
+                return false;
+            }
+        }
+        return true;
+    }
+
     KvBudgetException? CannotFit(Request request) => model.CannotFit(
         CollectionsMarshal.AsSpan(request.Tokens), request.PromptCount, request.LongestLength, request.Scope);
 

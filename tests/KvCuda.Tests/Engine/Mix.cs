@@ -5,7 +5,7 @@ using KvCuda.Tests.KvStore;
 namespace KvCuda.Tests.Engine;
 
 /// <summary>The shape of the engine that a mix runs on.</summary>
-sealed record MixShape(string Map, string KvType, int PageTokens, int Pages, int MaxSequences, int MaxStepTokens);
+sealed record MixShape(string Map, string KvType, int PageTokens, int Pages, int MaxSequences, int MaxStepTokens, double PinnedShare);
 
 /// <summary>
 /// A random program of callers against one engine whose steps the program itself takes: prompts that begin alike, salts, scopes,
@@ -38,6 +38,7 @@ sealed class Mix : IDisposable
         public Task<bool>? Pending;
         public List<Heard> Heard = [];
         public Talk? Talk;
+        public int Said;             // tokens of the session before this turn
         public bool BrokenOff;       // nobody listens any more
         public bool MetPins;         // something was pinned while it waited
     }
@@ -65,7 +66,7 @@ sealed class Mix : IDisposable
         KvEngineOptions Options(long budget) => new()
         {
             Device = "cpu", Threads = 1, Sharing = shape.Map, KvType = shape.KvType, Numerics = "consistent", TimeProvider = clock,
-            KvBudgetBytes = Math.Min(budget, 1 << 22), MaxSequences = shape.MaxSequences, MaxStepTokens = shape.MaxStepTokens,
+            KvBudgetBytes = Math.Min(budget, 1 << 22), PinnedShare = shape.PinnedShare, MaxSequences = shape.MaxSequences, MaxStepTokens = shape.MaxStepTokens,
         };
     }
 
@@ -231,7 +232,7 @@ sealed class Mix : IDisposable
             return;
         }
         Require(fits && arrived is not null, "what can never fit was not refused");
-        var call = new Call { Request = arrived!, Pieces = pieces, Prompt = whole, Options = asked, Source = source, Pending = first, Talk = talk, MetPins = pins.Count > 0 };
+        var call = new Call { Request = arrived!, Pieces = pieces, Prompt = whole, Options = asked, Source = source, Pending = first, Talk = talk, MetPins = pins.Count > 0, Said = whole.Length - prompt.Length };
         calls.Add(call);
         if (talk is not null)
         {
@@ -409,6 +410,7 @@ sealed class Mix : IDisposable
     {
         RunOut(call.Request);
         GenerationResult? result = null;
+        bool refused = false;
         try
         {
             if (!call.BrokenOff)
@@ -425,6 +427,7 @@ sealed class Mix : IDisposable
         catch (KvBudgetException) when (call.MetPins)
         {
             Require(call.Heard.Count == 0, "a request was refused in the middle");
+            refused = true;
         }
         calls.Remove(call);
         (Heard[] expected, FinishReason reason) = rig.Alone(shape.Map, shape.KvType, call.Prompt, call.Options);
@@ -443,7 +446,8 @@ sealed class Mix : IDisposable
         if (call.Talk is { } talk)
         {
             talk.Turn = null;
-            Require(!talks.Contains(talk) || talk.Session.Tokens.SequenceEqual([.. call.Prompt, .. heard.Select(h => h.Token)]), "the session has other tokens");
+            Require(!talks.Contains(talk) || talk.Session.Tokens.SequenceEqual(
+                refused ? call.Prompt[..call.Said] : [.. call.Prompt, .. heard.Select(h => h.Token)]), "the session has other tokens");
         }
     }
 

@@ -35,7 +35,7 @@ public sealed class MixTests
             int seed = Shrinker.FirstSeed + i;
             var random = new Random(1000 * map + seed);
             var shape = new MixShape(Maps[map], random.Next(2) == 0 ? "f32" : "bf16", PageTokens: 2 << random.Next(3), Pages: random.Next(3, 26),
-                MaxSequences: random.Next(1, 6), MaxStepTokens: random.Next(1, 14));
+                MaxSequences: random.Next(1, 6), MaxStepTokens: random.Next(1, 14), PinnedShare: random.Next(1, 5) * 0.25);
             Shrinker.Check(Shrinker.Program(random, random.Next(20, 120), Mix.Codes), program =>
             {
                 using var mix = new Mix(rig, shape);

@@ -156,6 +156,27 @@ public sealed class SchedulerTests : IDisposable
         Assert.Contains("pinned", Assert.Throws<KvBudgetException>(() => MixRig.Listen(pieces, first)).Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void A_pin_never_takes_the_room_of_a_request_that_was_preempted_in_the_middle()
+    {
+        // A map that looks upward, so that a prompt comes in chunks beside which others run. 26 pages of 2 tokens; the prompt
+        // takes 25, the other one would like 11 in the end and has told its first token when it loses its own.
+        long page = 2 * 3 * 2 * 8 * sizeof(float);
+        using KvEngine engine = rig.Engine(
+            options with { Sharing = "0_2_2_3", KvBudgetBytes = 26 * page, MaxStepTokens = 40, PinnedShare = 1 }, pageTokens: 2);
+        Task<PrecomputedPrompt> pinning = engine.PrecomputeAsync(Prompt(50));
+        GenerateOptions twenty = five with { MaxTokens = 20 };
+        (IAsyncEnumerator<GeneratedPiece> pieces, Task<bool> first) = Start(engine, Prompt(2, 1), twenty);
+        while (engine.Turn()) { }
+        Assert.True(engine.Scheduler.Preemptions > 0);
+        Assert.Contains("PinnedShare", Assert.Throws<InvalidRequestException>(() => pinning.GetAwaiter().GetResult()).Message, StringComparison.Ordinal);
+        Assert.Equal(rig.Alone("0_2_2_3", "f32", Prompt(2, 1), twenty).Tokens, MixRig.Listen(pieces, first).Heard);
+        // With nobody to leave room for, the same prompt can be pinned.
+        pinning = engine.PrecomputeAsync(Prompt(50));
+        while (engine.Turn()) { }
+        Assert.Equal(50, pinning.GetAwaiter().GetResult().PinnedTokens);
+    }
+
     [Theory]
     [InlineData(31, 16)]
     [InlineData(32, 16)]

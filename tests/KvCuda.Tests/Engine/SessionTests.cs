@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using KvCuda.Engine;
 using KvCuda.Model;
 
@@ -118,6 +119,94 @@ public sealed class SessionTests : IDisposable
         await Run(fork.GenerateAsync([7], four));
         await fork.DisposeAsync();
         Assert.Equal(0, (await engine.GetKvStatusAsync()).CachedBytes);
+    }
+
+    [Fact]
+    public async Task A_turn_that_pins_leave_no_room_for_loses_nothing_of_the_conversation()
+    {
+        // Four pages, one of them pinned.
+        await using KvEngine engine = Engine(budget: 4 * 16 * 4 * 2 * 8 * sizeof(float));
+        await using KvSession session = engine.OpenSession();
+        await Run(session.GenerateAsync(Prompt(20), four));
+        int[] said = [.. session.Tokens];
+        await using (await engine.PrecomputeAsync(Prompt(16, 5), cancellation: Cancellation))
+        {
+            await Assert.ThrowsAsync<KvBudgetException>(() => Run(session.GenerateAsync([5, 6], four with { MaxTokens = 30 })));
+            Assert.Equal(said, session.Tokens);
+            Assert.Equal(4, (await Run(session.GenerateAsync([5, 6], four))).GeneratedTokens);
+        }
+        Assert.Equal(30, (await Run(session.GenerateAsync([7], four with { MaxTokens = 30 }))).GeneratedTokens);
+    }
+
+    [Fact]
+    public async Task Callers_of_every_kind_at_once_leave_the_store_whole()
+    {
+        await using KvEngine engine = Engine(sequences: 6, budget: 20 * 16 * 4 * 2 * 8 * sizeof(float));
+        ConcurrentBag<(int[] Prompt, int[] Tokens)> said = [];
+        await Task.WhenAll(Enumerable.Range(0, 24).Select(caller => Task.Run(async () =>
+        {
+            var random = new Random(caller);
+            KvSession session = engine.OpenSession(new() { Cache = caller % 4 == 0 ? CacheScope.Session : CacheScope.Shared });
+            for (int i = 0; i < 25; i++)
+            {
+                int[] prompt = Prompt(random.Next(1, 40), random.Next(3));
+                switch (random.Next(8))
+                {
+                    case 0:
+                        await foreach (GeneratedPiece _ in engine.GenerateAsync(prompt, four with { MaxTokens = 20 }, Cancellation))
+                        {
+                            break;
+                        }
+                        break;
+                    case 1:
+                        using (CancellationTokenSource source = new())
+                        {
+                            Task<GenerationResult> run = Run(engine.GenerateAsync(prompt, four with { MaxTokens = 20 }, source.Token));
+                            await source.CancelAsync();
+                            await Task.WhenAny(run);
+                        }
+                        break;
+                    case 2:
+                        try
+                        {
+                            await (await engine.PrecomputeAsync(prompt, cancellation: Cancellation)).DisposeAsync();
+                        }
+                        catch (InvalidRequestException)
+                        {
+                            // The share that may be pinned is used up.
+                        }
+                        break;
+                    case 3:
+                        await (i % 5 == 0 ? engine.ClearCacheAsync() : engine.ClearPrefixAsync(prompt));
+                        break;
+                    case 4:
+                        KvSession fork = session.Fork();
+                        await session.DisposeAsync();
+                        session = fork;
+                        break;
+                    case 5:
+                        session.RewindTo(random.Next(session.Tokens.Count + 1));
+                        break;
+                    default:
+                        int[] before = [.. session.Tokens, .. prompt];
+                        if (before.Length + 4 >= MixRig.Context)
+                        {
+                            await session.ClearAsync();
+                            before = prompt;
+                        }
+                        said.Add((before, [.. (await Run(session.GenerateAsync(prompt, four))).Tokens]));
+                        break;
+                }
+            }
+            await session.DisposeAsync();
+        }, Cancellation)));
+        Assert.Equal(0, (await engine.GetKvStatusAsync()).ActiveBytes);
+        Assert.Equal(0, (await engine.GetKvStatusAsync()).PinnedBytes);
+        await engine.Ask(() => { engine.Model.Store.Verify(); return true; });
+        Assert.All(said, turn => Assert.Equal(rig.Alone("0_1_2_3", "f32", turn.Prompt, four).Tokens.Select(heard => heard.Token), turn.Tokens));
+        await engine.ClearCacheAsync();
+        KvStatus status = await engine.GetKvStatusAsync();
+        Assert.Equal(status.ArenaBytes, status.FreeBytes);
     }
 
     [Fact]
