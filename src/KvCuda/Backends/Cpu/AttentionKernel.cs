@@ -96,6 +96,7 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
         Unit(a, a.Tiles[tile], a.Tiles[tile + 1], unit % a.Kv.KvHeads);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Unit(in Attention a, int first, int last, int kvHead)
     {
         int headDim = a.Kv.HeadDim, group = a.Group, count = (last - first) * group;
@@ -144,6 +145,7 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Chunks(in Attention a, int first, int last, int kvHead, ref Queries queries)
     {
         int headDim = a.Kv.HeadDim, width = queries.Width;
@@ -179,6 +181,7 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
     }
 
     // The runs of tokens [from, until) of the sequence of a row; returns how many runs there are now.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static int Find(in Attention a, int row, int kvHead, int from, int until, float* copy, int width, int chunk, Run* runs, int count)
     {
         for (int token = from; token < until;)
@@ -278,6 +281,7 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
     }
 
     // This chunk's scores of one query to weights, and what the chunk before left to the sums.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Weigh(in Attention a, int row, int from, int query, ref Queries queries)
     {
         (int sinks, int start, int end) = a.Sees(row);
@@ -318,6 +322,7 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
         }
     }
     // output[query] += weight * value over the run's tokens, in order.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Values(in Attention a, int first, in Queries queries, in Run run, int from)
     {
         int group = a.Group;

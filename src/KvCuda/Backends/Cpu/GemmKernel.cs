@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace KvCuda.Backends.Cpu;
 
@@ -22,8 +23,8 @@ internal static unsafe class GemmKernel<TLanes, TRegister, T, TElement>
     // 6 rows x 64 steps x 64 bytes = 24 KB of x, and 16 KB for the panel that passes by.
     const int BlockSteps = 64;
 
-    // Weights of a block, widened: a quarter of a 2 MB L2 cache.
-    const int BlockBytes = 512 * 1024;
+    // Weights of a block, widened: half of a 2 MB L2 cache. The larger, the seldomer all rows of x come by from further away.
+    const int BlockBytes = 1024 * 1024, MostPanels = 32;
 
     static int TileRows => TLanes.HasManyRegisters ? 6 : 3;
 
@@ -44,7 +45,7 @@ internal static unsafe class GemmKernel<TLanes, TRegister, T, TElement>
         Plan plan = new() { Product = product, Groups = (product.Rows + TileRows - 1) / TileRows };
         long width = (long)product.Steps * Product.Step;
         int panels = (product.Outputs + PanelOutputs - 1) / PanelOutputs;
-        plan.BlockPanels = (int)Math.Clamp(BlockBytes / (width * PanelOutputs * sizeof(float)), 1, 8);
+        plan.BlockPanels = (int)Math.Clamp(BlockBytes / (width * PanelOutputs * sizeof(float)), 1, MostPanels);
         // At least four blocks for each member, so that none waits long for the last one.
         plan.BlockPanels = Math.Max(1, Math.Min(plan.BlockPanels, panels / (4 * team.Members)));
         plan.Blocks = (panels + plan.BlockPanels - 1) / plan.BlockPanels;
@@ -54,6 +55,7 @@ internal static unsafe class GemmKernel<TLanes, TRegister, T, TElement>
         team.Run(&ShareBlocks, &plan, plan.Blocks);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void ShareRows(void* argument, int group, int groups)
     {
         ref Plan plan = ref *(Plan*)argument;
@@ -143,6 +145,9 @@ internal static unsafe class GemmKernel<TLanes, TRegister, T, TElement>
         long panel = (long)steps * Product.Step * PanelOutputs;
         float* x = plan.X + (long)row * steps * Product.Step;
         int pieces = (steps + BlockSteps - 1) / BlockSteps;
+        // The next rows are fetched into the L2 cache meanwhile, some lines for each tile.
+        float* ahead = x + (long)TRows.Value * steps * Product.Step, aheadEnd = plan.X + (long)p.Rows * steps * Product.Step;
+        int lines = (TRows.Value * steps * 2 + 2 * pieces * panels - 1) / (2 * pieces * panels);
         for (int group = 0; group < 2; group++)
         {
             for (int piece = 0; piece < pieces; piece++)
@@ -152,6 +157,10 @@ internal static unsafe class GemmKernel<TLanes, TRegister, T, TElement>
                 for (int i = 0; i < panels; i++)
                 {
                     float* ws = weights + i * panel + ((long)group * steps + from) * PanelOutputs * 16;
+                    for (int line = 0; Sse.IsSupported && line < lines && ahead < aheadEnd; line++, ahead += 16)
+                    {
+                        Sse.Prefetch1(ahead);
+                    }
                     for (int lane = 0; lane < 16; lane += TRegister.Width)
                     {
                         Tile<TRows>(xs + lane, ws + lane, count, sums + (2 * i + group) * tile + lane, piece > 0);

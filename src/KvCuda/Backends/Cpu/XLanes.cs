@@ -10,6 +10,7 @@ namespace KvCuda.Backends.Cpu;
 internal static unsafe class XLanes
 {
     /// <summary>One row for the matrix-vector kernel: step after step, first group, second group.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Row(float* x, int inputs, bool evenOdd, float* destination)
     {
         int step = 0;
@@ -26,6 +27,7 @@ internal static unsafe class XLanes
     }
 
     /// <summary>A row in lane order back in its own: the inverse of <see cref="Row"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Back(float* lanes, int width, bool evenOdd, float* destination)
     {
         for (int step = 0; step < width; step += Product.Step)
@@ -41,6 +43,7 @@ internal static unsafe class XLanes
     /// <summary>
     /// Some rows for the tiled kernel: [group][step][row][16], so that a tile reads one group of lanes of its rows as one run.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Rows(float* x, int rows, int inputs, bool evenOdd, float* destination)
     {
         int steps = (inputs + Product.Step - 1) / Product.Step;
