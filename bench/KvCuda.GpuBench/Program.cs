@@ -53,6 +53,8 @@ static int Begin(BenchOptions options, CudaLibraries libraries, GpuDevice device
         ["memory"] = $"{device.MemoryBytes >> 20} MiB",
         ["driver API"] = $"CUDA {version / 1000}.{version % 1000 / 10}",
         ["compiler"] = $"NVRTC {libraries.Compiler.Version}",
+        // A test looks for it: which text of the only PTX the tests of this run have certified.
+        ["ptx"] = PtxText.Hash,
     };
     options.Notes.ForEach(note => about[note.Key] = note.Text);
     if (options.Tiny)

@@ -115,6 +115,36 @@ public class GpuResultsTests
         Assert.Equal("missed", (string?)ratio["verdict"]);
     }
 
+    [Fact]
+    public void The_PTX_as_it_stands_has_passed_on_a_GPU()
+    {
+        string results = Path.Combine(Repository.Root, "bench", "results");
+        Assert.SkipWhen(PtxText.PassedOn(results) is null,
+            $"kernels/shared/ptx.cuh ({PtxText.Hash}) has not passed on a GPU: ./build.sh gpu on a machine that has one, and commit bench/results");
+    }
+
+    [Fact]
+    public void A_run_certifies_the_PTX_that_it_was_built_with_if_its_tests_passed()
+    {
+        using var folder = new TemporaryFolder();
+        ResultFile file = ResultFile.Open(folder.ToString(), "NVIDIA H200");
+        void Tests(string ptx, int failed)
+        {
+            file.Begin(new() { ["device"] = "NVIDIA H200", ["ptx"] = ptx });
+            JsonObject entry = file.Restart("tests");
+            entry["state"] = "done";
+            entry["figures"]!.AsArray().Add((JsonNode)new JsonObject { ["key"] = "tests/failed", ["what"] = "failed", ["value"] = (double)failed, ["unit"] = "" });
+            file.Save();
+        }
+        Assert.Null(PtxText.PassedOn(folder.ToString()));
+        Tests("another", 0);
+        Assert.Null(PtxText.PassedOn(folder.ToString()));
+        Tests(PtxText.Hash, 1);
+        Assert.Null(PtxText.PassedOn(folder.ToString()));
+        Tests(PtxText.Hash, 0);
+        Assert.StartsWith("NVIDIA H200, 2", PtxText.PassedOn(folder.ToString()), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("--only")]
     [InlineData("--soak", "none", "--only", "soak")]
