@@ -104,9 +104,10 @@ def spread(results):
 
 
 def table(results):
-    lines = ["| configuration | `layer_types` | KV layers | KV bytes per token | held-out perplexity | of each seed | training, processor time "
-             "| passes, 32 tokens, bf16 | 32, f32 | 256, bf16 |",
+    lines = ["| configuration | `layer_types` | KV layers | KV bytes per token | held-out perplexity | of each seed "
+             "| training, processor time (of standard's) | passes, 32 tokens, bf16 | 32, f32 | 256, bf16 |",
              "|---|---|---:|---:|---:|---|---:|---:|---:|---:|"]
+    standard = next((training_seconds(run) for run in results if run["name"] == "standard"), float("nan"))
     same_map = names()
     for name, runs in by_name(results):
         first = runs[0]
@@ -114,7 +115,7 @@ def table(results):
         passes = ["1"] * 3 if looks_only_down(first) else [f"{one['mean']:g} (most {one['most']})" for one in first["passes"].values()]
         lines.append(f"| {' = '.join([name, *same_map.get(name, [])])} | `{first['layer_types']}` | {first['kv_layers']} "
                      f"| {first['kv_bytes_per_token']:,} | {mean_perplexity(runs):.2f} | {seeds} "
-                     f"| {training_seconds(first):.0f} s | {' | '.join(passes)} |")
+                     f"| {training_seconds(first):.0f} s ({training_seconds(first) / standard:.1f}) | {' | '.join(passes)} |")
     deviation, freedom = spread(results)
     if freedom:
         lines.append(f"\nStandard deviation between seeds of one map: {deviation:.2f} ({freedom} degrees of freedom).")
