@@ -27,7 +27,8 @@ internal static class PerplexityCommand
         command.SetAction(parsed =>
         {
             KvEngineOptions engine = model.Engine(parsed);
-            engine.Validate();
+            // The study's iterative prefill needs a whole prompt in one piece, and here every window is one.
+            (engine with { Prefill = PrefillMode.Converged }).Validate();
             string folder = parsed.GetValue(model.Model)!;
             using LoadedModel loaded = LoadedModel.Load(folder, new()
             {
@@ -37,6 +38,11 @@ internal static class PerplexityCommand
                 MaxSequences = 16, MaxRows = Rows, MaxWanted = Rows, Prefill = engine.Prefill,
             });
             List<int[]> windows = Windows(parsed.GetValue(text)!, folder, loaded);
+            int longest = windows.Max(ids => ids.Length) - 1;
+            if (engine.Prefill.Kind == PrefillKind.Iterative && longest > Rows)
+            {
+                throw new InvalidRequestException($"Iterative prefill runs a window in one piece: one of {longest} tokens was given, a step takes {Rows}.");
+            }
             double perplexity = PerplexityRun.Of(loaded, engine.Prefill, windows);
             Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $$"""
                 {"perplexity":{{perplexity:F5}},"predictions":{{windows.Sum(ids => ids.Length - 1)}},"weights":"{{engine.Weights}}","sharing":"{{loaded.Sharing}}"}

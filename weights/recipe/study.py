@@ -104,18 +104,22 @@ def spread(results):
 
 
 def table(results):
-    lines = ["| configuration | `layer_types` | KV layers | KV bytes per token | held-out perplexity | of each seed "
+    lines = ["| configuration | `layer_types` | KV layers | KV bytes per token | held-out perplexity "
              "| training, processor time (of standard's) | passes, 32 tokens, bf16 | 32, f32 | 256, bf16 |",
-             "|---|---|---:|---:|---:|---|---:|---:|---:|---:|"]
-    standard = next((training_seconds(run) for run in results if run["name"] == "standard"), float("nan"))
+             "|---|---|---:|---:|---:|---:|---:|---:|---:|"]
+    standard = next((run for run in results if run["name"] == "standard"), results[0])
     same_map = names()
     for name, runs in by_name(results):
         first = runs[0]
-        seeds = ", ".join(f"{run['perplexity']:.2f}" for run in runs)
+        elsewhere = "" if first["machine"] == standard["machine"] else " \\*"
+        seeds = f" ({', '.join(format(run['perplexity'], '.2f') for run in runs)})" if len(runs) > 1 else ""
         passes = ["1"] * 3 if looks_only_down(first) else [f"{one['mean']:g} (most {one['most']})" for one in first["passes"].values()]
-        lines.append(f"| {' = '.join([name, *same_map.get(name, [])])} | `{first['layer_types']}` | {first['kv_layers']} "
-                     f"| {first['kv_bytes_per_token']:,} | {mean_perplexity(runs):.2f} | {seeds} "
-                     f"| {training_seconds(first):.0f} s ({training_seconds(first) / standard:.1f}) | {' | '.join(passes)} |")
+        lines.append(f"| {' = '.join([name, *same_map.get(name, [])])}{elsewhere} | `{first['layer_types']}` | {first['kv_layers']} "
+                     f"| {first['kv_bytes_per_token']:,} | {mean_perplexity(runs):.2f}{seeds} "
+                     f"| {training_seconds(first):.0f} s ({training_seconds(first) / training_seconds(standard):.1f}) | {' | '.join(passes)} |")
+    machines = {run["machine"] for run in results} - {standard["machine"]}
+    if machines:
+        lines.append(f"\n\\* trained and timed on {', '.join(sorted(machines))}; the others on {standard['machine']}.")
     deviation, freedom = spread(results)
     if freedom:
         lines.append(f"\nStandard deviation between seeds of one map: {deviation:.2f} ({freedom} degrees of freedom).")
