@@ -31,7 +31,7 @@ public class KvTests
         var kernel = new StoreKv(device.Library);
         kernel.Launch(device.Stream, view, device.Tensor(k), device.Tensor(v), rows, flags);
         Put(kv, expected, k, v);
-        Assert.Equal(expected, arena.Read());
+        SameBits.Check<byte>("store_kv", expected, arena.Read(), "the arena");
         Assert.Equal([1, 1, 1, 1, 0, 1], changed.Read());
 
         // The same again changes nothing; -0 for 0 does.
@@ -59,7 +59,7 @@ public class KvTests
         new ZeroKv(device.Library).Launch(device.Stream, view, device.Rows(positions, sequences));
         var zeros = new Matrix(6, kvHeads * headDim);
         Put(kv, expected, zeros, zeros);
-        Assert.Equal(expected, arena.Read());
+        SameBits.Check<byte>("zero_kv", expected, arena.Read(), "the arena");
     }
 
     [Theory]
@@ -89,8 +89,8 @@ public class KvTests
         (Tensor q2, Func<float[]> readQ2) = device.InPlace(q);
         new RotateStoreKv(device.Library).Launch(device.Stream, two, q2, device.Tensor(k), values, cosSin, rows,
             new("changed", DType.I32, changed.Address, 1, 6));
-        Assert.Equal(readQ1(), readQ2());
-        Assert.Equal(first.Read(), second.Read());
+        SameBits.Check<float>("rotate_store_kv", readQ1(), readQ2(), "q");
+        SameBits.Check<byte>("rotate_store_kv", first.Read(), second.Read(), "the arena");
         Assert.Equal([1, 1, 1, 1, 0, 1], changed.Read());
     }
 

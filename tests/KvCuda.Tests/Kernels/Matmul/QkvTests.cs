@@ -58,8 +58,8 @@ public class QkvTests
         (Tensor fused, Func<float[]> readFused) = heads > 0 ? device.Result(rows, heads * headDim) : (default, () => []);
         Assert.True(MatvecQkv.Takes(fused, weights));
         new MatvecQkv(device.Library).Launch(device.Stream, two, fused, x, weights, cosSin, batch);
-        Assert.Equal(readParts(), readFused());
-        Assert.Equal(first.Read(), second.Read());
+        SameBits.Check<float>("matvec_qkv", readParts(), readFused(), "q");
+        SameBits.Check<byte>("matvec_qkv", first.Read(), second.Read(), "the arena");
     }
 
     [Fact]

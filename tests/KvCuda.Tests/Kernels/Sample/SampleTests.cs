@@ -26,7 +26,7 @@ public class SampleTests
         logits[2, 0] = double.NaN;
         DeviceArray<int> tokens = device.Output<int>(3);
         new Argmax(device.Library).Launch(device.Stream, new("tokens", DType.I32, tokens.Address, 1, 3), device.Tensor(logits));
-        Assert.Equal([Largest(logits, 0), vocabulary / 2, Largest(logits, 2)], tokens.Read());
+        SameBits.Check<int>("argmax", [Largest(logits, 0), vocabulary / 2, Largest(logits, 2)], tokens.Read(), "the tokens");
     }
 
     static int Largest(Matrix logits, int row)
@@ -85,7 +85,7 @@ public class SampleTests
             for (int row = 0; row < rows.Length; row++)
             {
                 Assert.True(found[row] == expected[row].Token || expected[row].Margin < 1e-5,
-                    $"row {row}: token {found[row]}, expected {expected[row].Token} (margin {expected[row].Margin:G3})");
+                    $"sample_row: row {row}: token {found[row]}, expected {expected[row].Token} (margin {expected[row].Margin:G3})");
             }
         }
     }
