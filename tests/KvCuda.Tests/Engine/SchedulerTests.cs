@@ -27,6 +27,8 @@ public sealed class SchedulerTests : IDisposable
         return (pieces, pieces.MoveNextAsync().AsTask());
     }
 
+    static T Done<T>(Task<T> task) => task.GetAwaiter().GetResult();
+
     static T Answer<T>(KvEngine engine, Task<T> asked)
     {
         engine.TakeErrands();
@@ -143,7 +145,7 @@ public sealed class SchedulerTests : IDisposable
         using KvEngine engine = rig.Engine(options with { KvBudgetBytes = 4 * page }, pageTokens: 16);
         Task<PrecomputedPrompt> pinning = engine.PrecomputeAsync(Prompt(16));
         while (engine.Turn()) { }
-        Assert.Equal(16, pinning.GetAwaiter().GetResult().PinnedTokens);
+        Assert.Equal(16, Done(pinning).PinnedTokens);
         GenerateOptions whole = five with { MaxTokens = 40 };
         (IAsyncEnumerator<GeneratedPiece> pieces, Task<bool> first) = Start(engine, Prompt(24), whole);
         while (engine.Turn()) { }
@@ -169,12 +171,12 @@ public sealed class SchedulerTests : IDisposable
         (IAsyncEnumerator<GeneratedPiece> pieces, Task<bool> first) = Start(engine, Prompt(2, 1), twenty);
         while (engine.Turn()) { }
         Assert.True(engine.Scheduler.Preemptions > 0);
-        Assert.Contains("PinnedShare", Assert.Throws<InvalidRequestException>(() => pinning.GetAwaiter().GetResult()).Message, StringComparison.Ordinal);
+        Assert.Contains("PinnedShare", Assert.Throws<InvalidRequestException>(() => Done(pinning)).Message, StringComparison.Ordinal);
         Assert.Equal(rig.Alone("0_2_2_3", "f32", Prompt(2, 1), twenty).Tokens, MixRig.Listen(pieces, first).Heard);
         // With nobody to leave room for, the same prompt can be pinned.
         pinning = engine.PrecomputeAsync(Prompt(50));
         while (engine.Turn()) { }
-        Assert.Equal(50, pinning.GetAwaiter().GetResult().PinnedTokens);
+        Assert.Equal(50, Done(pinning).PinnedTokens);
     }
 
     [Theory]
