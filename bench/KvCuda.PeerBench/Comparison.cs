@@ -115,8 +115,8 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
             ChildProcess child = children[name];
             Descriptions[name] = child.Ask(new("describe")).Text!;
             logits[name] = child.Ask(new("logits", Prompt: prompt[..16])).Numbers;
-            // Twice: .NET compiles a method anew once it is known to be hot.
-            for (int i = 0; i < (name is Fast or Consistent or Int8 ? 2 : 1); i++)
+            // Twice, where there is time: .NET compiles a method anew once it is known to be hot.
+            for (int i = 0; i < (plan.Rounds > 3 && name is Fast or Consistent or Int8 ? 2 : 1); i++)
             {
                 child.Ask(new("generate", A: Math.Min(40, plan.Steps), Prompt: prompt));
             }
