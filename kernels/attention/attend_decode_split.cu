@@ -22,7 +22,7 @@ struct AttendDecodeSplitArgs {
     i32          kv_heads;
 };
 
-extern "C" __global__ void __launch_bounds__(32)
+extern "C" __global__ void __launch_bounds__(32, HEAD_DIM > 32 ? 1 : 8)
 attend_decode_split(const __grid_constant__ AttendDecodeSplitArgs args) {
     SMEM_DYN(shared);
     KV* keys = (KV*)shared;
@@ -30,18 +30,20 @@ attend_decode_split(const __grid_constant__ AttendDecodeSplitArgs args) {
     KV* q = values + CHUNK_TOKENS * PITCH;
     const i32 lane = threadIdx.x, chunk = blockIdx.x, first_head = blockIdx.y * HEADS, row = blockIdx.z;
     const i32 sequence = args.sequences[row];
-    const Visible visible = sequence < 0 ? Visible() : Visible(args.mask, args.positions[row]);
+    const Visible visible = sequence < 0 ? Visible() : Visible(args.mask, row, args.positions[row]);
     if (!visible.any_of(chunk)) {
         return;
     }
-    stage_queries<32>(q, args.q + ((i64)row * args.heads + first_head) * HEAD_DIM, 0, HEADS);
+    const float* of_chunk = chunk < visible.sink_chunks() ? args.mask.sink_q : args.q;
+    const TileQueries queries{of_chunk + ((i64)row * args.heads + first_head) * HEAD_DIM, 0, HEADS};
+    queries.stage<32>(q);
 
     TileLines lines;
     lines.reset();
-    lines.visible[0] = lane / 4 < HEADS ? visible : Visible();
-    lines.visible[1] = lane / 4 + 8 < HEADS ? visible : Visible();
+    lines.seen[0] = lane / 4 < HEADS ? visible : Visible();
+    lines.seen[1] = lane / 4 + 8 < HEADS ? visible : Visible();
     const TileTokens tokens{args.kv, visible, sequence, first_head / (args.heads / args.kv_heads), args.kv_heads};
-    attend_chunks<32, true>(lines, tokens, q, keys, values, chunk, chunk + 1, args.mask.scale * LOG2_E);
+    attend_chunks<32, true>(lines, tokens, queries, q, keys, values, chunk, chunk + 1, args.mask.scale * LOG2_E);
 
 #pragma unroll
     for (i32 half = 0; half < 2; half++) {

@@ -25,6 +25,7 @@ struct AttendExactArgs {
 
 constexpr i32 THREADS = CHUNK_TOKENS;
 constexpr i32 SLAB = HEAD_DIM < 32 ? HEAD_DIM : 32;                      // dimensions of K in shared memory at a time
+constexpr i32 BLOCKS = HEADS * HEAD_DIM <= 512 ? 5 : 4;  // per SM: with registers for more of them the heads would spill
 constexpr i32 SUMS = (HEADS * HEAD_DIM + THREADS - 1) / THREADS;        // numbers of o per thread
 
 struct Shared {
@@ -35,18 +36,20 @@ struct Shared {
     const KV* token[CHUNK_TOKENS];           // each token's key; null where the row does not see it
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 attend_exact(const __grid_constant__ AttendExactArgs args) {
     __shared__ Shared shared;
     const i32 thread = threadIdx.x, row = blockIdx.y, first_head = blockIdx.x * HEADS;
     const i32 kv_head = first_head / (args.heads / args.kv_heads);
     const i32 sequence = args.sequences[row];
     const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, sizeof(KV)};
-    const Visible visible = sequence < 0 ? Visible() : Visible(args.mask, args.positions[row]);
+    const Visible visible = sequence < 0 ? Visible() : Visible(args.mask, row, args.positions[row]);
 
     const i64 row_start = ((i64)row * args.heads + first_head) * HEAD_DIM;
+    bool sinks_first = (SPLIT ? (i32)blockIdx.z : 0) < visible.sink_chunks();
+    const float* queries = STREAMS && sinks_first ? args.mask.sink_q : args.q;
     for (i32 i = thread; i < HEADS * HEAD_DIM; i += THREADS) {
-        shared.q[i / HEAD_DIM][i % HEAD_DIM] = args.q[row_start + i];
+        shared.q[i / HEAD_DIM][i % HEAD_DIM] = queries[row_start + i];
     }
 
     float maximum[HEADS], sum[HEADS], o[SUMS];
@@ -64,6 +67,12 @@ attend_exact(const __grid_constant__ AttendExactArgs args) {
     for (i32 chunk = first_chunk; chunk < past_chunk; chunk++) {
         if (!visible.any_of(chunk)) {
             continue;
+        }
+        if (STREAMS && !SPLIT && chunk >= visible.sink_chunks() && sinks_first) {
+            sinks_first = false;
+            for (i32 i = thread; i < HEADS * HEAD_DIM; i += THREADS) {
+                shared.q[i / HEAD_DIM][i % HEAD_DIM] = args.q[row_start + i];
+            }
         }
         const i32 token = chunk * CHUNK_TOKENS + thread;
         const KV* key = nullptr;

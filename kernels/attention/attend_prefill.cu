@@ -36,17 +36,18 @@ attend_prefill(const __grid_constant__ AttendPrefillArgs args) {
     const i32 first_row = (gridDim.x - 1 - blockIdx.x) * TILE_ROWS;
     const i32 rows = min(TILE_ROWS, args.rows - first_row);
 
-    stage_queries<THREADS>(q, args.q + ((i64)first_row * args.heads + first_head) * HEAD_DIM, args.heads * HEAD_DIM, rows * HEADS);
+    const i64 first_line = ((i64)first_row * args.heads + first_head) * HEAD_DIM;
+    TileQueries{args.q + first_line, args.heads * HEAD_DIM, rows * HEADS}.stage<THREADS>(q);
 
     TileLines lines;
     lines.reset();
     // The tile's rows, run by run of equal sequence.
     for (i32 run = 0; run < rows;) {
         const i32 sequence = args.sequences[first_row + run];
-        Visible together(args.mask, args.positions[first_row + run]);
+        Visible together(args.mask, first_row + run, args.positions[first_row + run]);
         i32 past = run + 1;
         for (; past < rows && args.sequences[first_row + past] == sequence; past++) {
-            const Visible other(args.mask, args.positions[first_row + past]);
+            const Visible other(args.mask, first_row + past, args.positions[first_row + past]);
             together.sinks = max(together.sinks, other.sinks);
             together.start = min(together.start, other.start);
             together.end = max(together.end, other.end);
@@ -55,10 +56,15 @@ attend_prefill(const __grid_constant__ AttendPrefillArgs args) {
 #pragma unroll
             for (i32 half = 0; half < 2; half++) {
                 const i32 line = warp * LINES + lane / 4 + half * 8, row = line / HEADS;
-                lines.visible[half] = row >= run && row < past ? Visible(args.mask, args.positions[first_row + row]) : Visible();
+                lines.seen[half] = row >= run && row < past ? Visible(args.mask, first_row + row, args.positions[first_row + row]) : Visible();
             }
             const TileTokens tokens{args.kv, together, sequence, first_head / (args.heads / args.kv_heads), args.kv_heads};
-            attend_chunks<THREADS, false>(lines, tokens, q, keys, values, 0, together.chunks(), args.mask.scale * LOG2_E);
+            const TileQueries queries{args.q + first_line, args.heads * HEAD_DIM, rows * HEADS};
+            if (together.sink_chunks() > 0) {
+                // Sinks come first; attend_chunks goes back to the ordinary queries after them.
+                TileQueries{args.mask.sink_q + first_line, args.heads * HEAD_DIM, rows * HEADS}.stage<THREADS, 1>(q);
+            }
+            attend_chunks<THREADS, false>(lines, tokens, queries, q, keys, values, 0, together.chunks(), args.mask.scale * LOG2_E);
         }
         run = past;
     }

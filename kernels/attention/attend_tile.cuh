@@ -40,7 +40,7 @@ struct TileTokens {
     // whatever is in a page that nobody wrote (NaN, in tests) must stay zero.
     template <i32 Threads> __device__ __forceinline__ void copy(KV* shared, i32 chunk, bool values) const {
         const KvLayout layout{PAGE_TOKENS, kv_heads, HEAD_DIM, sizeof(KV)};
-#pragma unroll (HEAD_DIM > 64 ? 1 : 2)
+#pragma unroll (HEAD_DIM > (STREAMS ? 112 : 64) ? 1 : 2)
         for (i32 i = threadIdx.x; i < CHUNK_TOKENS * PIECES; i += Threads) {
             const i32 place = i / PIECES, piece = i % PIECES, token = chunk * CHUNK_TOKENS + place;
             const i32 page = visible.token(token) ? kv.page(sequence, token, PAGE_TOKENS) : -1;
@@ -56,14 +56,14 @@ struct TileTokens {
 
 // One warp's 16 lines. In the mma's layout a thread has parts of two lines: lane / 4, and 8 further.
 struct TileLines {
-    Visible visible[2];
+    Run   seen[2];  // besides the tile's sinks, of which it sees those before its end
     float   maximum[2], sum[2];
     float   o[HEAD_DIM / 8][4];
 
     __device__ __forceinline__ void reset() {
 #pragma unroll
         for (i32 half = 0; half < 2; half++) {
-            visible[half] = Visible();
+            seen[half] = Run{0, 0};
             maximum[half] = NOTHING_SEEN;
             sum[half] = 0;
         }
@@ -86,7 +86,7 @@ struct TileLines {
                 s[n][i] = 0;
             }
         }
-#pragma unroll (HEAD_DIM > 64 ? 1 : 2)
+#pragma unroll (HEAD_DIM > (STREAMS ? 112 : 64) ? 1 : 2)
         for (i32 d = 0; d < HEAD_DIM; d += 16) {
             u32 a[4];
             ldmatrix_x4(a, q + (lane % 16) * PITCH + d + lane / 16 * 8);
@@ -101,16 +101,25 @@ struct TileLines {
     }
 
     // Scores to weights, in place; returns each line's largest score and sum of weights.
-    __device__ __forceinline__ void weights(float (&s)[CHUNK_TOKENS / 8][4], i32 chunk, float scale, float (&m)[2], float (&l)[2]) const {
+    __device__ __forceinline__ void weights(float (&s)[CHUNK_TOKENS / 8][4], i32 chunk, i32 sinks, float scale, float (&m)[2],
+                                            float (&l)[2]) const {
         const i32 first = chunk * CHUNK_TOKENS + threadIdx.x % 4 * 2;
-        const bool all = visible[0].all_of(chunk) && visible[1].all_of(chunk);
+        const bool among = STREAMS && chunk * CHUNK_TOKENS < sinks;
+        const Run run[2] = {among ? seen[0].among(sinks) : seen[0], among ? seen[1].among(sinks) : seen[1]};
+        const bool all = run[0].all_of(chunk) && run[1].all_of(chunk);
         m[0] = m[1] = NOTHING_SEEN;
 #pragma unroll
         for (i32 n = 0; n < CHUNK_TOKENS / 8; n++) {
 #pragma unroll
             for (i32 i = 0; i < 4; i++) {
-                const bool seen = all || visible[i / 2].token(first + n * 8 + i % 2);
-                s[n][i] = seen ? s[n][i] * scale : NOTHING_SEEN;
+                const i32 token = first + n * 8 + i % 2;
+                if constexpr (STREAMS || HEAD_DIM <= 128) {
+                    s[n][i] = all || run[i / 2].token(token) ? s[n][i] * scale : NOTHING_SEEN;
+                } else {
+                    // note: the same, but no difference of start and end is kept: at head dim 256 that is the last register.
+                    const float score = all || token < run[i / 2].end ? s[n][i] * scale : NOTHING_SEEN;
+                    s[n][i] = all || token >= run[i / 2].start ? score : NOTHING_SEEN;
+                }
                 m[i / 2] = fmaxf(m[i / 2], s[n][i]);
             }
         }
@@ -174,18 +183,25 @@ struct TileLines {
     }
 };
 
-// q's lines as KV, zero beyond `lines`: line n is head n % HEADS of row n / HEADS, rows are `stride` numbers apart.
-template <i32 Threads> __device__ __forceinline__ void stage_queries(KV* shared, const float* q, i32 stride, i32 lines) {
-    for (i32 i = threadIdx.x; i < Threads / 2 * HEAD_DIM / 2; i += Threads) {
-        const i32 line = i / (HEAD_DIM / 2), d = i % (HEAD_DIM / 2) * 2;
-        u32 pair = 0;
-        if (line < lines) {
-            const float2 numbers = *(const float2*)(q + (i64)(line / HEADS) * stride + line % HEADS * HEAD_DIM + d);
-            pair = pack2<KV>(numbers.x, numbers.y);
+// The tile's queries: line n is head n % HEADS of row n / HEADS, rows are `stride` numbers apart.
+struct TileQueries {
+    const float* q;
+    i32          stride, lines;
+
+    // To shared memory as KV, zero beyond `lines`.
+    template <i32 Threads, i32 Unroll = 4> __device__ __forceinline__ void stage(KV* shared) const {
+#pragma unroll Unroll
+        for (i32 i = threadIdx.x; i < Threads / 2 * HEAD_DIM / 2; i += Threads) {
+            const i32 line = i / (HEAD_DIM / 2), d = i % (HEAD_DIM / 2) * 2;
+            u32 pair = 0;
+            if (line < lines) {
+                const float2 numbers = *(const float2*)(q + (i64)(line / HEADS) * stride + line % HEADS * HEAD_DIM + d);
+                pair = pack2<KV>(numbers.x, numbers.y);
+            }
+            *(u32*)(shared + line * PITCH + d) = pair;
         }
-        *(u32*)(shared + line * PITCH + d) = pair;
     }
-}
+};
 
 // Barrier of the threads that share a tile's keys and values.
 template <i32 Threads> __device__ __forceinline__ void tile_barrier() {
@@ -196,10 +212,11 @@ template <i32 Threads> __device__ __forceinline__ void tile_barrier() {
     }
 }
 
-// All chunks from `chunk` up to `past` that the tile sees; with One it is known to be one. q, keys and values are the block's shared memory.
+// All chunks from `chunk` up to `past` that the tile sees; with One it is known to be one. q, keys and values are the block's
+// shared memory; q holds the queries that the first chunk needs. After sinks, `queries` are staged.
 template <i32 Threads, bool One>
-__device__ __forceinline__ void attend_chunks(TileLines& lines, const TileTokens& tokens, const KV* q, KV* keys, KV* values,
-                                              i32 chunk, i32 past, float scale) {
+__device__ __forceinline__ void attend_chunks(TileLines& lines, const TileTokens& tokens, const TileQueries& queries, KV* q, KV* keys,
+                                              KV* values, i32 chunk, i32 past, float scale) {
     if constexpr (!One) {
         chunk = tokens.next(chunk);
         if (chunk >= past) {
@@ -224,7 +241,7 @@ __device__ __forceinline__ void attend_chunks(TileLines& lines, const TileTokens
         }
         cp_async_commit();
         float m[2], l[2];
-        lines.weights(s, chunk, scale, m, l);
+        lines.weights(s, chunk, tokens.visible.sinks, scale, m, l);
         cp_async_wait<1>();
         tile_barrier<Threads>();
         lines.values(s, values, m, l);
@@ -233,6 +250,9 @@ __device__ __forceinline__ void attend_chunks(TileLines& lines, const TileTokens
             tokens.copy<Threads>(values, next, true);
         }
         cp_async_commit();
+        if (STREAMS && !One && chunk < tokens.visible.sink_chunks() && next >= tokens.visible.sink_chunks()) {
+            queries.stage<Threads, 2>(q);  // everyone is past the sinks' scores; note: o is in registers, so few are left
+        }
         chunk = next;
     } while (!One && chunk < past);
     cp_async_wait<0>();

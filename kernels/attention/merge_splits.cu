@@ -19,7 +19,7 @@ struct MergeSplitsArgs {
 extern "C" __global__ void __launch_bounds__(THREADS)
 merge_splits(const __grid_constant__ MergeSplitsArgs args) {
     const i32 head = blockIdx.x, row = blockIdx.y;
-    const Visible visible = args.sequences[row] < 0 ? Visible() : Visible(args.mask, args.positions[row]);
+    const Visible visible = args.sequences[row] < 0 ? Visible() : Visible(args.mask, row, args.positions[row]);
     for (i32 d = threadIdx.x; d < HEAD_DIM; d += THREADS) {
         float maximum = NOTHING_SEEN, sum = 0, o = 0;
         for (i32 chunk = 0; chunk < visible.chunks(); chunk++) {

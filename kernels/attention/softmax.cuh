@@ -13,37 +13,62 @@ constexpr i32 CHUNK_TOKENS = 128;
 constexpr float NOTHING_SEEN = -3.402823466e38f;  // M of a row that has seen no token: finite, so that differences stay numbers
 constexpr float LOG2_E = 1.44269504f;
 
-// Part of the argument structs: AttentionMask of Batch.cs.
+// Part of the argument structs: AttentionMask and StreamRows of src/KvCuda/Tensors.
 struct MaskArgs {
-    float scale;
-    i32   window;            // W > 0: positions above p - W only
-    i32   strictly_earlier;  // 1: positions below p only
-    i32   sinks;             // with a window: the first so many positions as well
+    float        scale;
+    i32          window;            // W > 0: positions above p - W only
+    i32          strictly_earlier;  // 1: positions below p only
+    i32          unused;
+    const int2*  spans;             // (rows): sinks and window of a row that slides, 0 and 0 of others; with STREAMS
+    const float* sink_q;            // (rows, heads * HEAD_DIM): the queries towards sinks; with STREAMS
 };
 
-// The positions that a row sees: [0, sinks) and [start, end).
-struct Visible {
-    i32 sinks, start, end;
+// Positions [start, end).
+struct Run {
+    i32 start, end;
 
-    __device__ __forceinline__ Visible() : sinks(0), start(0), end(0) {}
-
-    __device__ __forceinline__ Visible(const MaskArgs& mask, i32 position) {
-        end = position + (mask.strictly_earlier ? 0 : 1);
-        start = mask.window > 0 ? max(0, position + 1 - mask.window) : 0;
-        sinks = min(mask.sinks, min(start, end));
-    }
-
-    __device__ __forceinline__ bool token(i32 t) const { return t < end && (t >= start || t < sinks); }
+    __device__ __forceinline__ bool token(i32 t) const { return t >= start && t < end; }
 
     __device__ __forceinline__ bool any_of(i32 chunk) const {
-        const i32 first = chunk * CHUNK_TOKENS, past = first + CHUNK_TOKENS;
-        return first < sinks || max(first, start) < min(past, end);
+        const i32 first = chunk * CHUNK_TOKENS;
+        return max(first, start) < min(first + CHUNK_TOKENS, end);
     }
 
     __device__ __forceinline__ bool all_of(i32 chunk) const {
-        const i32 first = chunk * CHUNK_TOKENS, past = first + CHUNK_TOKENS;
-        return past <= sinks || (first >= start && past <= end);
+        const i32 first = chunk * CHUNK_TOKENS;
+        return first >= start && first + CHUNK_TOKENS <= end;
     }
+
+    // What there is of it in a chunk of the sinks [0, sinks).
+    __device__ __forceinline__ Run among(i32 sinks) const { return {0, min(end, sinks)}; }
+};
+
+// The positions that a row sees: [0, sinks) and [start, end). Sinks have their chunks to themselves.
+struct Visible : Run {
+    i32 sinks;
+
+    __device__ __forceinline__ Visible() : Run{0, 0}, sinks(0) {}
+
+    __device__ __forceinline__ Visible(const MaskArgs& mask, i32 row, i32 position) : sinks(0) {
+        end = position + (mask.strictly_earlier ? 0 : 1);
+        i32 window = mask.window;
+        if (STREAMS) {
+            const int2 span = mask.spans[row];
+            if (span.y > 0) {
+                const bool whole = window == 0 || window >= span.x + span.y;  // the layer's own window masks nothing of the cache
+                sinks = whole ? span.x : 0;
+                window = whole ? span.y : min(window, span.y);
+            }
+        }
+        start = window > 0 ? max(0, position + 1 - window) : 0;
+    }
+
+    // Chunks of sinks: the first so many, whose scores are those of sink_q.
+    __device__ __forceinline__ i32 sink_chunks() const { return STREAMS ? (sinks + CHUNK_TOKENS - 1) / CHUNK_TOKENS : 0; }
+
+    __device__ __forceinline__ bool token(i32 t) const { return Run::token(t) || (STREAMS && t < sinks); }
+
+    __device__ __forceinline__ bool any_of(i32 chunk) const { return Run::any_of(chunk) || (STREAMS && chunk * CHUNK_TOKENS < sinks); }
 
     __device__ __forceinline__ i32 chunks() const { return (end + CHUNK_TOKENS - 1) / CHUNK_TOKENS; }
 };

@@ -274,13 +274,18 @@ internal interface IBackend : IDisposable
     /// that may see nothing gives exactly 0. Query head h reads KV head h / (heads / kvHeads).
     /// Reduction order: the row's visible tokens are cut into chunks of <see cref="AttentionMask.ChunkTokens"/> aligned to
     /// token positions; chunks are merged in token order.
+    /// Where rows slide (<see cref="BatchRows.Streams"/>), scores of their sinks are those of <paramref name="sinkQuery"/>; other
+    /// rows have the bits they have without them.
     /// </summary>
     /// <param name="y">(rows, heads * headDim) f32</param>
     /// <param name="q">(rows, heads * headDim) f32, already rotated</param>
     /// <param name="kv">where the keys and values of the layer that is read live</param>
     /// <param name="rows">positions and sequences of the rows</param>
     /// <param name="mask">what a row may see</param>
-    void Attend(in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask);
+    /// <param name="sinkQuery">
+    /// (rows, heads * headDim) f32: q rotated by <see cref="StreamRows.SinkPositions"/>; only with streams
+    /// </param>
+    void Attend(in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask, in Tensor sinkQuery = default);
 
     // --- the next token ---
 

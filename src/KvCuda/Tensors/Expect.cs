@@ -27,6 +27,17 @@ internal static class Expect
         }
     }
 
+    /// <summary>Where rows slide, their spans and their second query are there and of the shape of the rows.</summary>
+    public static void Streams(in BatchRows rows, in Tensor q, in Tensor sinkQuery, [CallerMemberName] string verb = "")
+    {
+        if (!rows.Streams.IsNone)
+        {
+            Shape(rows.Streams.Spans, rows.Count, 2, verb: verb);
+            Shape(sinkQuery, rows.Count, q.Columns, verb: verb);
+            Type(sinkQuery, DType.F32, verb: verb);
+        }
+    }
+
     [DoesNotReturn, StackTraceHidden]
     static void ThrowShape(in Tensor tensor, int rows, int columns, string operand, string verb) =>
         throw new ArgumentException(

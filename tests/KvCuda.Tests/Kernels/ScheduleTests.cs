@@ -74,9 +74,9 @@ public unsafe class ScheduleTests
         var mask = new AttentionMask(0.3f);
         int chunks = Partials.ChunksOf(view);
         Partials partials = Partials.In(device.Output<byte>((int)Partials.Bytes(rows, heads, headDim, chunks)).Address, rows, heads, headDim, chunks);
-        new AttendDecodeSplit(device.Library).Launch(device.Stream, x, view, batch, mask, partials);
+        new AttendDecodeSplit(device.Library).Launch(device.Stream, x, view, batch, mask, default, partials);
         new MergeSplits(device.Library).Launch(device.Stream, Result(dim), headDim, batch, mask, partials, base2: true);
-        new AttendPrefill(device.Library).Launch(device.Stream, Result(dim), x, view, batch, mask, single: false);
+        new AttendPrefill(device.Library).Launch(device.Stream, Result(dim), x, view, batch, mask, default, single: false);
         new AttendExact(device.Library).Launch(device.Stream, Result(dim), x, view, batch, mask);
 
         DeviceArray<int> tokens = device.Output<int>(rows), changed = device.Upload<int>(new int[rows]);

@@ -10,21 +10,28 @@ internal unsafe struct Attention
 {
     public float* Y;        // (rows, heads * headDim)
     public float* Q;        // (rows, heads * headDim)
+    public float* SinkQ;    // the same towards sinks; null unless rows slide
     public KvKernels.Pages Kv;
     public AttentionMask Mask;
     public int* Positions;  // (rows)
     public int* Sequences;  // (rows)
+    public int* Spans;      // (rows, 2): sinks and window of rows that slide, 0 and 0 of others; null unless some slide
     public int* Tiles;      // (tiles + 1): first row of each tile of rows, then the end
     public int Rows, Heads, TileCount;
 
     public readonly int Group => Heads / Kv.KvHeads;
 
-    /// <summary>The tokens that a row sees: [0, Sinks) and [Start, End), one after the other.</summary>
+    /// <summary>The tokens that a row sees: [0, Sinks) and [Start, End); sinks have their chunks to themselves (<see cref="StreamRows"/>).</summary>
     public readonly (int Sinks, int Start, int End) Sees(int row)
     {
-        int end = Positions[row] + (Mask.StrictlyEarlier ? 0 : 1);
-        int start = Mask.Window > 0 ? Math.Clamp(Positions[row] + 1 - Mask.Window, 0, end) : 0;
-        return (Math.Min(Mask.Sinks, start), start, end);
+        int end = Positions[row] + (Mask.StrictlyEarlier ? 0 : 1), window = Mask.Window, sinks = 0;
+        if (Spans != null && Spans[2 * row + 1] > 0)
+        {
+            bool whole = window == 0 || window >= Spans[2 * row] + Spans[2 * row + 1];
+            sinks = whole ? Spans[2 * row] : 0;
+            window = whole ? Spans[2 * row + 1] : Math.Min(window, Spans[2 * row + 1]);
+        }
+        return (sinks, window > 0 ? Math.Clamp(Positions[row] + 1 - window, 0, end) : 0, end);
     }
 
     /// <summary>
@@ -33,8 +40,8 @@ internal unsafe struct Attention
     /// </summary>
     public long Cut(int* tiles)
     {
-        // 32 queries and their scores stay in the L1 cache; rows with sinks see two runs of tokens each, and go alone.
-        int most = Mask.Sinks > 0 ? 1 : Math.Max(1, 32 / Group);
+        // 32 queries and their scores stay in the L1 cache. Rows of one sequence slide all or none.
+        int most = Math.Max(1, 32 / Group);
         long tokens = 0;
         Tiles = tiles;
         TileCount = 0;
@@ -81,6 +88,7 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
     ref struct Queries
     {
         public float* Q;        // (count, width)
+        public float* SinkQ;    // (count, width), where there are sinks
         public float* Output;   // (count, width): of the chunks so far
         public float* Scores;   // (count, Chunk), then weights
         public float* Maxima;   // (count)
@@ -109,11 +117,12 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
             }
             return;
         }
-        using Scratch memory = new(count * (2L * width + Chunk + 2) + width);
+        bool sinks = a.Sees(first).Sinks > 0;
+        using Scratch memory = new(count * ((sinks ? 3L : 2L) * width + Chunk + 2) + width);
         Queries queries = new()
         {
-            Q = memory.Address, Output = memory.Address + count * width,
-            Scores = memory.Address + 2 * count * width, Count = count, Width = width,
+            Q = memory.Address, Output = memory.Address + count * width, SinkQ = memory.Address + 2 * count * width,
+            Scores = memory.Address + (sinks ? 3 : 2) * count * width, Count = count, Width = width,
         };
         queries.Maxima = queries.Scores + count * Chunk;
         queries.Sums = queries.Maxima + count;
@@ -123,8 +132,12 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
         new Span<float>(queries.Sums, count).Clear();
         for (int query = 0; query < count; query++)
         {
-            float* q = a.Q + ((long)(first + query / group) * a.Heads + kvHead * group + query % group) * headDim;
-            XLanes.Row(q, headDim, TElement.SplitsEvenOdd, queries.Q + query * width);
+            long at = ((long)(first + query / group) * a.Heads + kvHead * group + query % group) * headDim;
+            XLanes.Row(a.Q + at, headDim, TElement.SplitsEvenOdd, queries.Q + query * width);
+            if (sinks)
+            {
+                XLanes.Row(a.SinkQ + at, headDim, TElement.SplitsEvenOdd, queries.SinkQ + query * width);
+            }
         }
 
         Chunks(a, first, last, kvHead, ref queries);
@@ -156,6 +169,7 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
         bool padded = headDim != width;
         using Scratch copy = new(padded ? 2 * Chunk * width * sizeof(T) / sizeof(float) : 1);
         Run* runs = stackalloc Run[Chunk];
+        float* q = queries.Q;
         for (int from = 0; from < end; from += Chunk)
         {
             int until = Math.Min(end, from + Chunk), count = 0;
@@ -165,6 +179,7 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
             {
                 continue;
             }
+            queries.Q = from < sinks ? queries.SinkQ : q;
             for (int i = 0; i < count; i++)
             {
                 Scores(queries, runs[i], runs[i].First - from);

@@ -246,14 +246,17 @@ internal sealed unsafe class CpuBackend : IBackend
         }
     }
 
-    public void Attend(in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask)
+    public void Attend(in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask,
+        in Tensor sinkQuery = default)
     {
         Counters.Count(nameof(Attend));
         Expect.Shape(q, rows.Count, y.Columns);
+        Expect.Streams(rows, q, sinkQuery);
         kernels.Attend(team, new()
         {
             Y = Floats(y), Q = Floats(q), Kv = new(kv), Mask = mask, Positions = Ints(rows.Positions),
             Sequences = Ints(rows.Sequences), Rows = rows.Count, Heads = q.Columns / kv.HeadDim,
+            SinkQ = (float*)Pointer(sinkQuery), Spans = (int*)Pointer(rows.Streams.Spans),
         });
     }
 

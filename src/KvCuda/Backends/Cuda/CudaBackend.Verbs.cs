@@ -267,18 +267,20 @@ internal sealed partial class CudaBackend
         }
     }
 
-    public void Attend(in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask)
+    public void Attend(in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask,
+        in Tensor sinkQuery = default)
     {
         Counters.Count(nameof(Attend));
         Expect.Shape(q, rows.Count, q.Columns);
         Expect.Shape(y, rows.Count, q.Columns);
+        Expect.Streams(rows, q, sinkQuery);
         using GpuContext.Scope scope = Begin();
         if (rows.Count == 0)
         {
             return;
         }
         long bytes = attention.ScratchBytes(q, kv, rows.Count);
-        attention.Launch(stream, y, q, kv, rows, mask, bytes > 0 ? Scratch(bytes) : 0);
+        attention.Launch(stream, y, q, kv, rows, mask, sinkQuery, bytes > 0 ? Scratch(bytes) : 0);
     }
 
     // --- the next token ---

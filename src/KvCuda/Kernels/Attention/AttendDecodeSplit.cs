@@ -12,7 +12,7 @@ internal sealed class AttendDecodeSplit(KernelLibrary library) : IKernel
 {
     const int Lines = 16;
 
-    readonly record struct Variant(KvShape Kv, int Heads);
+    readonly record struct Variant(KvShape Kv, int Heads, bool Streams);
 
     public struct Args
     {
@@ -32,7 +32,8 @@ internal sealed class AttendDecodeSplit(KernelLibrary library) : IKernel
     };
 
     public static IEnumerable<KernelSource> Sources =>
-        from kv in AttendPrefill.Shapes from grouped in DeviceTypes.NoYes select Source(new(kv, grouped ? 8 : 1));
+        from kv in AttendPrefill.Shapes from grouped in DeviceTypes.NoYes from streams in DeviceTypes.NoYes
+        select Source(new(kv, grouped ? 8 : 1, streams));
 
     static int SharedBytes(int headDim) => (2 * AttentionMask.ChunkTokens + Lines) * (headDim + 8) * 2;
 
@@ -40,7 +41,7 @@ internal sealed class AttendDecodeSplit(KernelLibrary library) : IKernel
     {
         AttentionArgs.Register();
         return new("attention/attend_decode_split.cu", ("KV", variant.Kv.Type.DeviceName()), ("HEAD_DIM", variant.Kv.HeadDim),
-            ("PAGE_TOKENS", variant.Kv.PageTokens), ("HEADS", variant.Heads));
+            ("PAGE_TOKENS", variant.Kv.PageTokens), ("HEADS", variant.Heads), ("STREAMS", AttentionArgs.Streams(variant.Streams)));
     }
 
     /// <param name="stream">where it is queued</param>
@@ -48,14 +49,16 @@ internal sealed class AttendDecodeSplit(KernelLibrary library) : IKernel
     /// <param name="kv">where the keys and values live</param>
     /// <param name="rows">positions and sequences</param>
     /// <param name="mask">what a row may see</param>
+    /// <param name="sinkQuery">where rows slide: (rows, heads * headDim) f32</param>
     /// <param name="partials">where chunks go, to be merged by <see cref="MergeSplits"/> with base 2</param>
-    public void Launch(GpuStream stream, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask, Partials partials)
+    public void Launch(GpuStream stream, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask,
+        in Tensor sinkQuery, Partials partials)
     {
         int heads = q.Columns / kv.HeadDim, perBlock = AttentionArgs.HeadsPerBlock(heads, kv.KvHeads, Lines);
-        variants[new(new(kv), perBlock)].Launch(stream,
+        variants[new(new(kv), perBlock, !rows.Streams.IsNone)].Launch(stream,
             new Grid(partials.Chunks, heads / perBlock, rows.Count, 32) { SharedBytes = SharedBytes(kv.HeadDim) }, new()
             {
-                Kv = new(kv), Mask = new(mask), Partials = partials, Q = q.Address, Positions = rows.Positions.Address,
+                Kv = new(kv), Mask = new(mask, rows, sinkQuery), Partials = partials, Q = q.Address, Positions = rows.Positions.Address,
                 Sequences = rows.Sequences.Address, Heads = heads, KvHeads = kv.KvHeads,
             });
     }

@@ -3,11 +3,15 @@ using KvCuda.Kernels.Kv;
 
 namespace KvCuda.Kernels.Attention;
 
-/// <summary>An <see cref="AttentionMask"/> as kernels take it: MaskArgs of kernels/attention/softmax.cuh.</summary>
-internal struct MaskArgs(in AttentionMask mask)
+/// <summary>
+/// An <see cref="AttentionMask"/> with what rows that slide see, as kernels take it: MaskArgs of kernels/attention/softmax.cuh.
+/// Kernels compiled without STREAMS read nothing of the latter.
+/// </summary>
+internal struct MaskArgs(in AttentionMask mask, in BatchRows rows, in Tensor sinkQuery = default)
 {
     public float Scale = mask.Scale;
-    public int Window = mask.Window, StrictlyEarlier = mask.StrictlyEarlier ? 1 : 0, Sinks = mask.Sinks;
+    public int Window = mask.Window, StrictlyEarlier = mask.StrictlyEarlier ? 1 : 0, Unused;
+    public nint Spans = rows.Streams.Spans.Address, SinkQ = sinkQuery.Address;
 }
 
 /// <summary>Where split kernels leave each chunk's maximum, sum and values: Partials of kernels/attention/softmax.cuh.</summary>
@@ -45,6 +49,9 @@ internal static class AttentionArgs
         ArgsContract.Part<MaskArgs>();
         ArgsContract.Part<Partials>();
     }
+
+    /// <summary>The macro of kernels that know rows that slide.</summary>
+    public static string Streams(bool streams) => streams ? "1" : "0";
 
     /// <summary>How many query heads of one kv head a block takes: the largest divisor of the group up to a limit.</summary>
     public static int HeadsPerBlock(int heads, int kvHeads, int limit)

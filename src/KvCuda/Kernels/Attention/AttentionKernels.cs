@@ -39,8 +39,10 @@ internal sealed class AttentionKernels(KernelLibrary library)
     /// <param name="kv">where the keys and values live</param>
     /// <param name="rows">positions and sequences</param>
     /// <param name="mask">what a row may see</param>
+    /// <param name="sinkQuery">where rows slide: (rows, heads * headDim) f32</param>
     /// <param name="scratch">at least <see cref="ScratchBytes"/> bytes, 16-byte aligned</param>
-    public void Launch(GpuStream stream, in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask, nint scratch)
+    public void Launch(GpuStream stream, in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask,
+        in Tensor sinkQuery, nint scratch)
     {
         if (rows.Count == 0)
         {
@@ -53,13 +55,13 @@ internal sealed class AttentionKernels(KernelLibrary library)
         switch (plan.Kernel)
         {
             case AttentionPlan.Kind.Exact:
-                exact.Launch(stream, y, q, kv, rows, mask, partials);
+                exact.Launch(stream, y, q, kv, rows, mask, sinkQuery, partials);
                 break;
             case AttentionPlan.Kind.Decode when plan.Split:
-                decode.Launch(stream, q, kv, rows, mask, partials);
+                decode.Launch(stream, q, kv, rows, mask, sinkQuery, partials);
                 break;
             default:
-                prefill.Launch(stream, y, q, kv, rows, mask, single: plan.Kernel == AttentionPlan.Kind.Decode);
+                prefill.Launch(stream, y, q, kv, rows, mask, sinkQuery, single: plan.Kernel == AttentionPlan.Kind.Decode);
                 break;
         }
         if (plan.Split)

@@ -7,7 +7,7 @@ namespace KvCuda.Kernels.Attention;
 /// <summary>Chunks into rows, in token order. Device code: kernels/attention/merge_splits.cu.</summary>
 internal sealed class MergeSplits(KernelLibrary library) : IKernel
 {
-    readonly record struct Variant(int HeadDim, bool Base2);
+    readonly record struct Variant(int HeadDim, bool Base2, bool Streams);
 
     public struct Args
     {
@@ -23,7 +23,8 @@ internal sealed class MergeSplits(KernelLibrary library) : IKernel
     public static KernelBudget Budget => new(Registers: 40);
 
     public static IEnumerable<KernelSource> Sources =>
-        from kv in KvShape.Samples from base2 in DeviceTypes.NoYes select Source(new(kv.HeadDim, base2));
+        from kv in KvShape.Samples from base2 in DeviceTypes.NoYes from streams in DeviceTypes.NoYes
+        select Source(new(kv.HeadDim, base2, streams));
 
     static int Threads(int headDim) => Math.Clamp((headDim + 31) / 32 * 32, 32, 128);
 
@@ -31,7 +32,7 @@ internal sealed class MergeSplits(KernelLibrary library) : IKernel
     {
         AttentionArgs.Register();
         return new("attention/merge_splits.cu", ("HEAD_DIM", variant.HeadDim), ("BASE_2", variant.Base2 ? "true" : "false"),
-            ("THREADS", Threads(variant.HeadDim)));
+            ("THREADS", Threads(variant.HeadDim)), ("STREAMS", AttentionArgs.Streams(variant.Streams)));
     }
 
     /// <param name="stream">where it is queued</param>
@@ -45,9 +46,9 @@ internal sealed class MergeSplits(KernelLibrary library) : IKernel
         Partials partials, bool base2)
     {
         int heads = y.Columns / headDim;
-        variants[new(headDim, base2)].Launch(stream, new Grid(heads, rows.Count, 1, Threads(headDim)), new()
+        variants[new(headDim, base2, !rows.Streams.IsNone)].Launch(stream, new Grid(heads, rows.Count, 1, Threads(headDim)), new()
         {
-            Mask = new(mask), Partials = partials, Y = y.Address, Positions = rows.Positions.Address,
+            Mask = new(mask, rows), Partials = partials, Y = y.Address, Positions = rows.Positions.Address,
             Sequences = rows.Sequences.Address, Heads = heads,
         });
     }

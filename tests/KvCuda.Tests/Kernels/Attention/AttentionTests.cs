@@ -1,4 +1,6 @@
+using System.Runtime.InteropServices;
 using KvCuda.Backends;
+using KvCuda.Backends.Cpu;
 using KvCuda.Kernels.Attention;
 using KvCuda.Kernels.Kv;
 using KvCuda.Tensors;
@@ -10,7 +12,7 @@ public class AttentionTests
 {
     static readonly AttentionMask[] masks =
     [
-        new(0.25f), new(1, Window: 40), new(0.25f, StrictlyEarlier: true), new(0.25f, Window: 33, Sinks: 4),
+        new(0.25f), new(1, Window: 40), new(0.25f, StrictlyEarlier: true), new(0.25f, Window: 33),
         new(0.5f, Window: 1, StrictlyEarlier: true),
     ];
 
@@ -18,6 +20,21 @@ public class AttentionTests
     static readonly int[] lengths = [1, 130, 300];
     static readonly int[] positions = [0, 127, 128, 129, 0, 15, 16, 255, 256, 299, 0];
     static readonly int[] sequences = [0, 1, 1, 1, -1, 2, 2, 2, 2, 2, -1];
+
+    // The same places, where the first sequence is ordinary, the second has 3 sinks and the third more than a chunk of them:
+    // windows begin after the sinks' chunks.
+    static readonly int[] slidingLengths = [130, 300, 500];
+    static readonly int[] slidingPositions = [0, 129, 130, 200, 299, 0, 300, 301, 499, 0];
+    static readonly int[] slidingSequences = [0, 0, 1, 1, 1, -1, 2, 2, 2, -1];
+    static readonly (int Sinks, int Window)[] spans =
+        [(0, 0), (0, 0), (3, 2), (3, 2), (3, 2), (0, 0), (130, 40), (130, 40), (130, 40), (0, 0)];
+
+    // Full attention, upward, a window that stays, one cut to the stream's, one that masks nothing of the cache.
+    static readonly AttentionMask[] slidingMasks =
+    [
+        new(0.25f), new(0.25f, StrictlyEarlier: true), new(0.25f, Window: 1), new(0.25f, Window: 4), new(1, Window: 60, StrictlyEarlier: true),
+        new(0.25f, Window: 170),
+    ];
 
     [Theory]
     [InlineData(DType.F32, 6, 2, 2, 16)]
@@ -70,29 +87,140 @@ public class AttentionTests
         ? ["attend_exact", "attend_exact split and merge_splits"]
         : ["attend_decode_split and merge_splits", "attend_prefill of single rows", "attend_prefill"];
 
-    static float[][] Exact(TestDevice device, Tensor q, KvView view, BatchRows rows, AttentionMask mask)
+    [Theory]
+    [InlineData(DType.F32, 6, 2, 2, 16)]
+    [InlineData(DType.BF16, 80, 8, 1, 64)]
+    [InlineData(DType.F32, 256, 2, 1, 128)]
+    public void Exact_attention_of_rows_that_slide_equals_its_formula(DType type, int headDim, int heads, int kvHeads, int pageTokens) =>
+        CheckSliding(type, headDim, heads, kvHeads, pageTokens, exact: true);
+
+    [Theory]
+    [InlineData(DType.BF16, 16, 1, 1, 16)]
+    [InlineData(DType.F16, 64, 4, 2, 64)]
+    [InlineData(DType.BF16, 128, 8, 1, 128)]
+    [InlineData(DType.F16, 256, 2, 2, 16)]
+    public void Attention_of_rows_that_slide_on_tensor_cores_equals_its_formula(DType type, int headDim, int heads, int kvHeads, int pageTokens) =>
+        CheckSliding(type, headDim, heads, kvHeads, pageTokens, exact: false);
+
+    // Ordinary rows beside rows that slide have the bits they have alone.
+    static void CheckSliding(DType type, int headDim, int heads, int kvHeads, int pageTokens, bool exact)
+    {
+        using TestDevice device = TestDevice.Open();
+        var random = new Random(headDim);
+        var kv = new TestKv(random, slidingLengths, kvHeads, headDim, type, pageTokens);
+        kv.Free(1, 3, 100);
+        kv.Free(2, 130, 256);
+        kv.Fill();
+        (KvView view, _) = kv.On(device);
+        Matrix q = Matrix.Random(random, spans.Length, heads * headDim), sinkQ = Matrix.Random(random, spans.Length, heads * headDim);
+        Tensor deviceQ = device.Tensor(q), deviceSinkQ = device.Tensor(sinkQ);
+        BatchRows plain = device.Rows(slidingPositions, slidingSequences);
+        Tensor flat = device.Tensor([.. spans.SelectMany(s => new[] { s.Sinks, s.Window })]);
+        BatchRows rows = plain with { Streams = new(plain.Positions, plain.Positions, flat.View(spans.Length, 2)) };
+        (Matrix seen, Matrix seenBySinks) = exact ? (q, sinkQ) : (q.Rounded(type), sinkQ.Rounded(type));
+        foreach (AttentionMask mask in slidingMasks)
+        {
+            Matrix expected = ExpectedSliding(kv, seen, seenBySinks, mask, heads);
+            float[][] found = exact
+                ? Exact(device, deviceQ, view, rows, mask, deviceSinkQ)
+                : TensorCores(device, deviceQ, view, rows, mask, deviceSinkQ);
+            float[] ordinary = exact
+                ? Exact(device, deviceQ.Top(2), view, device.Rows(slidingPositions[..2], slidingSequences[..2]), mask)[0]
+                : TensorCores(device, deviceQ.Top(2), view, device.Rows(slidingPositions[..2], slidingSequences[..2]), mask)[0];
+            for (int way = 0; way < found.Length; way++)
+            {
+                (exact ? Tolerance.Attention : Tolerance.AttentionOf(type)).Check($"{Names(exact)[way]}: {mask}", found[way], expected);
+                Assert.Equal(found[0], found[way]);
+                Assert.Equal(ordinary, found[way][..ordinary.Length]);
+            }
+        }
+    }
+
+    static Matrix ExpectedSliding(TestKv kv, Matrix q, Matrix sinkQ, AttentionMask mask, int heads)
+    {
+        var y = new Matrix(q.Rows, q.Columns);
+        for (int row = 0; row < q.Rows; row++)
+        {
+            for (int head = 0; head < heads && slidingSequences[row] >= 0; head++)
+            {
+                int sequence = slidingSequences[row], kvHead = head / (heads / kv.KvHeads), at = head * kv.HeadDim;
+                AttentionReference.Attend(q.Row(row).Slice(at, kv.HeadDim), kv.Head(kv.Keys[sequence], kvHead),
+                    kv.Head(kv.Values[sequence], kvHead), slidingPositions[row], mask, spans[row],
+                    sinkQ.Row(row).Slice(at, kv.HeadDim)).CopyTo(y.Row(row)[at..]);
+            }
+        }
+        return y;
+    }
+
+    [Theory]
+    [InlineData(DType.F32, 6, 2, 2, 16)]
+    [InlineData(DType.F16, 64, 4, 2, 64)]
+    [InlineData(DType.BF16, 80, 8, 1, 128)]
+    public void The_processors_attention_of_rows_that_slide_equals_its_formula(DType type, int headDim, int heads, int kvHeads, int pageTokens)
+    {
+        using var backend = new CpuBackend(threads: 2);
+        var random = new Random(headDim);
+        var kv = new TestKv(random, slidingLengths, kvHeads, headDim, type, pageTokens);
+        kv.Free(1, 3, 100);
+        kv.Free(2, 130, 256);
+        kv.Fill();
+        KvView view = kv.On(backend);
+        Matrix q = Matrix.Random(random, spans.Length, heads * headDim), sinkQ = Matrix.Random(random, spans.Length, heads * headDim);
+        Tensor y = backend.Allocate("y", DType.F32, q.Rows, q.Columns), places = Ints(slidingPositions);
+        Tensor flat = Ints([.. spans.SelectMany(s => new[] { s.Sinks, s.Window })]);
+        BatchRows plain = new(places, places, Ints(slidingSequences));
+        BatchRows rows = plain with { Streams = new(places, places, flat.View(spans.Length, 2)) };
+        float[] found = new float[y.Count], ordinary = new float[2 * y.Columns];
+        foreach (AttentionMask mask in slidingMasks)
+        {
+            backend.Attend(y, Floats(q), view, rows, mask, Floats(sinkQ));
+            backend.Read(MemoryMarshal.AsBytes(found.AsSpan()), y);
+            Tolerance.Attention.Check($"{mask}", found, ExpectedSliding(kv, q, sinkQ, mask, heads));
+            BatchRows two = new(places.Range(0, 2), places.Range(0, 2), plain.Sequences.Range(0, 2));
+            backend.Attend(y.Top(2), Floats(q).Top(2), view, two, mask);
+            backend.Read(MemoryMarshal.AsBytes(ordinary.AsSpan()), y.Top(2));
+            Assert.Equal(ordinary, found[..ordinary.Length]);
+        }
+        Assert.Throws<ArgumentException>(() => backend.Attend(y, Floats(q), view, rows, masks[0]));
+
+        Tensor Ints(int[] numbers)
+        {
+            Tensor tensor = backend.Allocate("ints", DType.I32, 1, numbers.Length);
+            backend.Write(tensor, MemoryMarshal.AsBytes<int>(numbers));
+            return tensor;
+        }
+
+        Tensor Floats(Matrix matrix)
+        {
+            Tensor tensor = backend.Allocate("floats", DType.F32, matrix.Rows, matrix.Columns);
+            backend.Write(tensor, matrix.Bytes(DType.F32));
+            return tensor;
+        }
+    }
+
+    static float[][] Exact(TestDevice device, Tensor q, KvView view, BatchRows rows, AttentionMask mask, Tensor sinkQ = default)
     {
         var kernel = new AttendExact(device.Library);
         (Tensor y, Func<float[]> read) = device.Result(q.Rows, q.Columns);
-        kernel.Launch(device.Stream, y, q, view, rows, mask);
+        kernel.Launch(device.Stream, y, q, view, rows, mask, sinkQ);
         (Tensor z, Func<float[]> readSplit) = device.Result(q.Rows, q.Columns);
         Partials partials = Scratch(device, q, view);
-        kernel.Launch(device.Stream, default, q, view, rows, mask, partials);
+        kernel.Launch(device.Stream, default, q, view, rows, mask, sinkQ, partials);
         new MergeSplits(device.Library).Launch(device.Stream, z, view.HeadDim, rows, mask, partials, base2: false);
         return [read(), readSplit()];
     }
 
-    static float[][] TensorCores(TestDevice device, Tensor q, KvView view, BatchRows rows, AttentionMask mask)
+    static float[][] TensorCores(TestDevice device, Tensor q, KvView view, BatchRows rows, AttentionMask mask, Tensor sinkQ = default)
     {
         (Tensor y, Func<float[]> read) = device.Result(q.Rows, q.Columns);
         Partials partials = Scratch(device, q, view);
-        new AttendDecodeSplit(device.Library).Launch(device.Stream, q, view, rows, mask, partials);
+        new AttendDecodeSplit(device.Library).Launch(device.Stream, q, view, rows, mask, sinkQ, partials);
         new MergeSplits(device.Library).Launch(device.Stream, y, view.HeadDim, rows, mask, partials, base2: true);
         (Tensor one, Func<float[]> readOne) = device.Result(q.Rows, q.Columns);
         (Tensor many, Func<float[]> readMany) = device.Result(q.Rows, q.Columns);
         var prefill = new AttendPrefill(device.Library);
-        prefill.Launch(device.Stream, one, q, view, rows, mask, single: true);
-        prefill.Launch(device.Stream, many, q, view, rows, mask, single: false);
+        prefill.Launch(device.Stream, one, q, view, rows, mask, sinkQ, single: true);
+        prefill.Launch(device.Stream, many, q, view, rows, mask, sinkQ, single: false);
         return [read(), readOne(), readMany()];
     }
 
@@ -128,10 +256,10 @@ public class AttentionTests
     {
         using TestDevice device = TestDevice.Open();
         var random = new Random(4);
-        // The row at position 200 sees sinks [0, 2) and [171, 200); everything else is freed or not yet written (NaN).
-        var mask = new AttentionMask(0.2f, Window: 30, StrictlyEarlier: true, Sinks: 2);
+        // The row at position 200 sees [171, 200); everything else is freed or not yet written (NaN).
+        var mask = new AttentionMask(0.2f, Window: 30, StrictlyEarlier: true);
         var kv = new TestKv(random, [260], 1, 16, type, 16, columns: 40);
-        kv.Free(0, 2, 171);
+        kv.Free(0, 0, 171);
         kv.Fill(200);
         (KvView view, _) = kv.On(device);
         Matrix q = Matrix.Random(random, 1, 32);
