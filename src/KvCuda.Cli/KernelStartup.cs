@@ -73,9 +73,10 @@ internal static class KernelStartup
         nint somewhere = backend.AllocateBytes("weights", 1);
         ModelWeights weights = ModelWeights.WithoutNumbers(config, sharing.Owns, type, somewhere);
         var layout = new KvLayout(sharing, config.KvHeads, config.HeadDim, type, pageTokens);
-        var batch = new Batch(backend, rows, sequences, sequences, layout.Classes.Count, (config.MaxPositions + pageTokens - 1) / pageTokens);
-        KvView KvOf(int owner) => new(somewhere, layout.LayerOffset(owner), pageTokens, config.KvHeads, config.HeadDim, type,
-            batch.PageTable(layout.ClassOf(owner)));
+        int pages = (config.MaxPositions + pageTokens - 1) / pageTokens;
+        var batch = new Batch(backend, rows, sequences, sequences, layout.Classes.Count, pages, pages);
+        KvView KvOf(int owner, bool sliding) => new(somewhere, layout.LayerOffset(owner), pageTokens, config.KvHeads, config.HeadDim, type,
+            sliding ? batch.StreamPageTable(layout.ClassOf(owner)) : batch.PageTable(layout.ClassOf(owner)));
         var decoder = new Decoder(backend, config, weights, sharing, KvOf, rows, sequences);
         decoder.Prepare(batch, PrefillMode.Converged, config.MaxPositions);
         backend.EndPreparing();

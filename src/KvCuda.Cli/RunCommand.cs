@@ -29,13 +29,21 @@ internal static class RunCommand
         Option<string[]> stop = new("--stop") { Description = "A text that ends the generation; may be given several times." };
         Option<bool> ignoreEos = new("--ignore-eos") { Description = "Go on after the end-of-sequence token." };
         Option<int?> logprobs = new("--logprobs") { Description = "With --json: log-probabilities of the tokens and of so many alternatives." };
+        Option<string> whenFull = new("--when-full")
+        {
+            Description = "At the end of the context: stop, or slide (forget all but sinks and window, and go on at constant memory).",
+            DefaultValueFactory = _ => "stop",
+        };
+        whenFull.AcceptOnlyFromAmong("stop", "slide");
+        Option<int> sinks = new("--sinks") { Description = "With slide: so many first tokens stay.", DefaultValueFactory = _ => 4 };
+        Option<int?> window = new("--window") { Description = "With slide: so many latest tokens stay. Default: what sinks leave of the context." };
         Option<bool> json = new("--json") { Description = "One JSON object instead of streamed text." };
 
         Command command = new("run", "Generate text with a model, streamed.");
         model.AddTo(command);
         command.Add(prompt);
         foreach (Option option in new Option[]
-            { model.KvReport, tokens, count, temperature, topK, topP, minP, penalty, seed, stop, ignoreEos, logprobs, json })
+            { model.KvReport, tokens, count, temperature, topK, topP, minP, penalty, seed, stop, ignoreEos, logprobs, whenFull, sinks, window, json })
         {
             command.Add(option);
         }
@@ -59,6 +67,9 @@ internal static class RunCommand
                     Stop = parsed.GetValue(stop) ?? [],
                     IgnoreEos = parsed.GetValue(ignoreEos),
                     Logprobs = parsed.GetValue(logprobs),
+                    WhenFull = parsed.GetValue(whenFull) == "slide" ? ContextFull.Slide : ContextFull.Stop,
+                    Sinks = parsed.GetValue(sinks),
+                    Window = parsed.GetValue(window),
                 };
                 await Generate(engine, parsed.GetValue(prompt) ?? DefaultPrompt, parsed.GetValue(tokens), options,
                     parsed.GetValue(json), loadMs, cancellation).ConfigureAwait(false);

@@ -42,7 +42,7 @@ internal sealed partial class KernelBench
         (_, Tensor q) = Queries(Few);
         Partials partials = Scratch(Few, kv);
         return Measure("attend_decode_split", $"{Few} sequences of {context} tokens", PageBytes(Few), 0,
-            _ => kernel.Launch(backend.Stream, q, kv, batch, Mask, partials));
+            _ => kernel.Launch(backend.Stream, q, kv, batch, Mask, default, partials));
     }
 
     KernelResult MergeSplits()
@@ -61,6 +61,6 @@ internal sealed partial class KernelBench
         (BatchRows batch, KvView kv) = Sequences(1, context, context);
         (Tensor y, Tensor q) = Queries(context);
         return Measure("attend_prefill", $"a prompt of {context} tokens", 0, 2.0 * context * context * heads * headDim,
-            _ => kernel.Launch(backend.Stream, y, q, kv, batch, Mask, single: false));
+            _ => kernel.Launch(backend.Stream, y, q, kv, batch, Mask, default, single: false));
     }
 }

@@ -283,7 +283,7 @@ internal interface IBackend : IDisposable
     /// <param name="rows">positions and sequences of the rows</param>
     /// <param name="mask">what a row may see</param>
     /// <param name="sinkQuery">
-    /// (rows, heads * headDim) f32: q rotated by <see cref="StreamRows.SinkPositions"/>; only with streams
+    /// (rows, heads * headDim) f32: q, rotated besides by <see cref="StreamRows.SinkTurns"/>; only with streams
     /// </param>
     void Attend(in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask, in Tensor sinkQuery = default);
 

@@ -42,6 +42,15 @@ public sealed record GenerateOptions
     /// <summary>How long ranges of tokens are worth keeping; where ranges overlap, the last one counts.</summary>
     public IReadOnlyList<CacheRetention> Retention { get; init; } = [];
 
+    /// <summary>What happens when the text reaches the end of the context.</summary>
+    public ContextFull WhenFull { get; init; } = ContextFull.Stop;
+
+    /// <summary>With <see cref="ContextFull.Slide"/>: the first so many tokens stay visible for ever (StreamingLLM's attention sinks).</summary>
+    public int Sinks { get; init; } = 4;
+
+    /// <summary>With <see cref="ContextFull.Slide"/>: the so many latest tokens are visible; null: what sinks leave of the context.</summary>
+    public int? Window { get; init; }
+
     internal void Validate()
     {
         foreach (CacheRetention retention in Retention)

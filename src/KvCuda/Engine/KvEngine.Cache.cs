@@ -85,19 +85,20 @@ public sealed partial class KvEngine
         ArgumentNullException.ThrowIfNull(promptTokens);
         options ??= new();
         options.Validate();
-        model.CheckTokens(promptTokens, options.MaxTokens);
+        KvStreaming? streaming = StreamingOf(options);
+        model.CheckTokens(promptTokens, options.MaxTokens, streaming);
         int[] prompt = [.. promptTokens];
-        int longest = model.LongestLength(prompt.Length, options.MaxTokens);
+        int longest = model.LongestLength(prompt.Length, options.MaxTokens, streaming);
         KvScope scope = ScopeOf(options, default);
         return Ask(() => new RequestPlan
         {
             PromptTokens = prompt.Length,
             CachedTokens = model.Store.Peek(prompt, scope),
             LongestTokens = longest,
-            NeededBytes = model.Store.BytesFor(longest),
+            NeededBytes = model.Store.BytesFor(longest, streaming),
             BudgetBytes = model.Store.BudgetBytes,
-            Fit = !model.Store.CanEverFit(longest, prompt, scope) ? RequestFit.Never
-                : scheduler.Waiting > 0 || !model.Store.WouldFit(longest, prompt, scope) ? RequestFit.Later : RequestFit.Now,
+            Fit = !model.Store.CanEverFit(longest, prompt, scope, streaming) ? RequestFit.Never
+                : scheduler.Waiting > 0 || !model.Store.WouldFit(longest, prompt, scope, streaming) ? RequestFit.Later : RequestFit.Now,
         });
     }
 

@@ -140,7 +140,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         ArgumentNullException.ThrowIfNull(promptTokens);
         options ??= new();
         options.Validate();
-        model.CheckPrompt(promptTokens, options.MaxTokens);
+        model.CheckPrompt(promptTokens, options.MaxTokens, StreamingOf(options));
         return Stream(promptTokens, options, default, beforeRelease: null, cancellation);
     }
 
@@ -161,8 +161,10 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         Action<KvSequence>? beforeRelease, [EnumeratorCancellation] CancellationToken cancellation)
     {
         using CancellationTokenSource source = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
-        Request request = new(prompt, options, Tokenizer?.CreateStreamingDecoder(), model.Config.EosTokens, model.MaxContext,
-            session.Own, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease };
+        KvStreaming? streaming = StreamingOf(options);
+        Request request = new(prompt, options, Tokenizer?.CreateStreamingDecoder(), model.Config.EosTokens,
+            model.LongestLength(prompt.Count, options.MaxTokens, streaming),
+            session.Own, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease, Streaming = streaming };
         Arriving?.Invoke(request);
         arrivals.Enqueue(request);
         wake.Release();
@@ -185,6 +187,9 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         }
         cancellation.ThrowIfCancellationRequested();
     }
+
+    internal KvStreaming? StreamingOf(GenerateOptions options) =>
+        options.WhenFull == ContextFull.Slide ? model.StreamingOf(options.Sinks, options.Window) : null;
 
     void Run()
     {

@@ -52,21 +52,21 @@ internal sealed class LogitsRun
     /// <param name="Greedy">the likeliest tokens that follow, one after another</param>
     internal readonly record struct Outcome(int[] Prompt, float[] Logits, int[] Greedy);
 
-    /// <summary>Runs all prompts together.</summary>
-    public IReadOnlyList<Outcome> Run(IReadOnlyList<int[]> prompts, int greedy)
+    /// <summary>Runs all prompts together, sliding past the context if that is said.</summary>
+    public IReadOnlyList<Outcome> Run(IReadOnlyList<int[]> prompts, int greedy, KvStreaming? streaming = null)
     {
         foreach (int[] prompt in prompts)
         {
             // The last token that is chosen is never run.
             int generated = Math.Max(greedy - 1, 0);
-            model.CheckPrompt(prompt, generated);
-            if ((long)prompt.Length + generated > model.MaxContext)
+            model.CheckPrompt(prompt, generated, streaming);
+            if (streaming is null && (long)prompt.Length + generated > model.MaxContext)
             {
                 throw new InvalidRequestException(
                     $"A prompt of {prompt.Length} tokens and {greedy} greedy ones do not fit a context of {model.MaxContext}.");
             }
         }
-        List<Sequence> sequences = [.. prompts.Select(prompt => new Sequence(prompt, model.Store.Open()))];
+        List<Sequence> sequences = [.. prompts.Select(prompt => new Sequence(prompt, model.Store.Open(streaming: streaming)))];
         try
         {
             while (Step(sequences, greedy)) { }
@@ -100,7 +100,7 @@ internal sealed class LogitsRun
                     + "once; raise --kv-budget or run them one by one.", model.Store.BudgetBytes + 1, model.Store.BudgetBytes);
             }
             ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(sequence.Tokens).Slice(start, rows);
-            batch.Add(tokens, start, wanted: start + rows == sequence.Tokens.Count ? 1 : 0);
+            batch.Add(tokens, start, wanted: start + rows == sequence.Tokens.Count ? 1 : 0, sequence.Kv.Slide);
             scheduled.Add((sequence, start, rows));
         }
         if (scheduled.Count == 0)
@@ -137,7 +137,7 @@ internal sealed class LogitsRun
 
     int RowsFor(Sequence sequence)
     {
-        int pending = sequence.Tokens.Count - sequence.Kv.Length;
+        int pending = sequence.Kv.BeforeSliding(sequence.Tokens.Count - sequence.Kv.Length);
         return mode.Kind switch
         {
             PrefillKind.Sequential => 1,

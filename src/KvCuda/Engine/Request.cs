@@ -27,12 +27,12 @@ internal sealed class Request
     /// <param name="options">how to generate</param>
     /// <param name="decoder">ids to text, or null for tokens only</param>
     /// <param name="endings">ids that end a sequence</param>
-    /// <param name="maxContext">longest sequence in tokens</param>
+    /// <param name="longest">tokens the sequence can have in the end</param>
     /// <param name="session">the session it is a turn of; 0: none</param>
     /// <param name="scope">who may reuse its keys and values</param>
     /// <param name="cancellation">ends the request between two steps</param>
     public Request(IReadOnlyList<int> prompt, GenerateOptions options, StreamingDecoder? decoder, IEnumerable<int> endings,
-        int maxContext, long session, KvScope scope, CancellationToken cancellation)
+        int longest, long session, KvScope scope, CancellationToken cancellation)
     {
         this.options = options;
         this.decoder = decoder;
@@ -40,7 +40,7 @@ internal sealed class Request
         stops = new(options.Stop);
         Tokens = [.. prompt];
         PromptCount = prompt.Count;
-        LongestLength = (int)Math.Min((long)prompt.Count + options.MaxTokens, maxContext);
+        LongestLength = longest;
         Cancellation = cancellation;
         (Session, Scope) = (session, scope);
         Seed = options.Seed ?? (ulong)Random.Shared.NextInt64();
@@ -65,6 +65,9 @@ internal sealed class Request
     public long Session { get; }
 
     public KvScope Scope { get; }
+
+    /// <summary>How it slides past the context; null: it ends there.</summary>
+    public KvStreaming? Streaming { get; init; }
 
     public IReadOnlyList<CacheRetention> Retention => options.Retention;
 

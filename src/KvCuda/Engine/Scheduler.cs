@@ -60,8 +60,12 @@ internal sealed class Scheduler(LoadedModel model)
         {
             ReadOnlySpan<int> tokens =
                 CollectionsMarshal.AsSpan(rows.Request.Tokens).Slice(rows.Start, rows.Count);
-            int sequence = batch.Add(tokens, rows.Start, rows.Wanted ? 1 : 0);
-            model.WriteTables(sequence, rows.Request.Kv!);
+            batch.Add(tokens, rows.Start, rows.Wanted ? 1 : 0, rows.Request.Kv!.Slide);
+        }
+        // Tables are longer if any sequence slides.
+        for (int sequence = 0; sequence < scheduled.Count; sequence++)
+        {
+            model.WriteTables(sequence, scheduled[sequence].Request.Kv!);
         }
         return scheduled;
     }
@@ -163,11 +167,11 @@ internal sealed class Scheduler(LoadedModel model)
                 continue;
             }
             ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(request.Tokens);
-            if (RowsLeft(batch) == 0 || !model.Store.WouldFit(tokens.Length + 1, tokens, request.Scope))
+            if (RowsLeft(batch) == 0 || !model.Store.WouldFit(tokens.Length + 1, tokens, request.Scope, request.Streaming))
             {
                 return;
             }
-            request.Kv = model.Store.Open(request.LongestLength, request.Session);
+            request.Kv = model.Store.Open(request.LongestLength, request.Session, request.Streaming);
             int cached = model.Store.Match(request.Kv, tokens, request.Scope, again: request.WasScheduled);
             foreach (CacheRetention range in request.Retention)
             {
@@ -193,7 +197,7 @@ internal sealed class Scheduler(LoadedModel model)
     }
 
     int RowsFor(Request request, Batch batch, int keep) =>
-        Math.Min(Math.Min(request.Pending, model.ChunkTokens), RowsLeft(batch) - keep);
+        Math.Min(Math.Min(request.Kv!.BeforeSliding(request.Pending), model.ChunkTokens), RowsLeft(batch) - keep);
 
     int RowsLeft(Batch batch) => scheduled.Count < batch.MaxSequences ? batch.MaxRows - rowsUsed : 0;
 
@@ -214,7 +218,7 @@ internal sealed class Scheduler(LoadedModel model)
     }
 
     KvBudgetException? CannotFit(Request request) => model.CannotFit(
-        CollectionsMarshal.AsSpan(request.Tokens), request.PromptCount, request.LongestLength, request.Scope);
+        CollectionsMarshal.AsSpan(request.Tokens), request.PromptCount, request.LongestLength, request.Scope, request.Streaming);
 
     void Preempt(Request youngest)
     {

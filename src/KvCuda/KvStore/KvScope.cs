@@ -10,7 +10,7 @@ internal readonly record struct KvScope(string Salt, string Format = "", long Se
 
 /// <summary>
 /// StreamingLLM (Xiao et al. 2023, arXiv 2309.17453) for one sequence: full-attention layers keep the first tokens and a
-/// window, so that memory is constant. Classes that have a window anyway keep their own.
+/// window, so that memory is constant. Classes that have a shorter window anyway keep their own.
 /// </summary>
 /// <param name="Sinks">the first so many tokens stay</param>
 /// <param name="Window">tokens seen besides, the row's own included</param>
@@ -18,6 +18,16 @@ internal readonly record struct KvStreaming(int Sinks, int Window)
 {
     /// <summary>Rows below this position see everything, so that their keys and values are those of full attention.</summary>
     public int ExactTokens => (int)Math.Min(int.MaxValue, (long)Sinks + Window);
+}
+
+/// <summary>How the next rows of a sequence slide: what <see cref="Tensors.StreamRows"/> is made of. Default: they do not.</summary>
+/// <param name="Sinks">the first so many tokens are seen</param>
+/// <param name="Window">tokens seen besides, the row's own included; 0: the rows do not slide</param>
+/// <param name="Shift">a token of the window at position t has place t - Shift in the page tables</param>
+internal readonly record struct KvSlide(int Sinks, int Window, int Shift)
+{
+    /// <summary>Rows do not slide: they are those of any sequence.</summary>
+    public bool IsNone => Window == 0;
 }
 
 /// <summary>How long cached pages are worth keeping.</summary>

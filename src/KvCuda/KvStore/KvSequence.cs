@@ -1,3 +1,5 @@
+using KvCuda.Tensors;
+
 namespace KvCuda.KvStore;
 
 /// <summary>
@@ -68,11 +70,39 @@ internal sealed class KvSequence
     internal KvStore Store => store;
 
     /// <summary>
+    /// How the rows from <see cref="Length"/> on slide. Those of one pass slide all or none: the store's user ends a chunk where
+    /// sliding begins, at <see cref="KvStreaming.ExactTokens"/>.
+    /// </summary>
+    public KvSlide Slide
+    {
+        get
+        {
+            if (Streaming is not { } t || Length < t.ExactTokens)
+            {
+                return default;
+            }
+            int chunk = Math.Max(AttentionMask.ChunkTokens, store.Layout.PageTokens);
+            return new(t.Sinks, t.Window, (Length + 1 - t.Window) / chunk * chunk - (t.Sinks + chunk - 1) / chunk * chunk);
+        }
+    }
+
+    /// <summary>How many of the next <paramref name="rows"/> rows a pass may have: it ends where sliding begins.</summary>
+    public int BeforeSliding(int rows) =>
+        Streaming is { } t && Length < t.ExactTokens ? Math.Min(rows, t.ExactTokens - Length) : rows;
+
+    /// <summary>
     /// Writes the page addresses of a class, in granules: entry j is the page of tokens [j P, (j+1) P), -1 where there is
-    /// none. Entries beyond the reserved pages become -1.
+    /// none. Entries beyond the reserved pages become -1. Of a sequence that slides, the pages of its sinks are where they were,
+    /// and those of its window are moved by <see cref="KvSlide.Shift"/>: the table's length does not grow with the sequence.
     /// </summary>
     public void WriteTable(int pageClass, Span<int> row)
     {
+        KvSlide slide = Slide;
+        if (!slide.IsNone)
+        {
+            WriteSlidingTable(pageClass, row, slide);
+            return;
+        }
         if (row.Length < PageCount)
         {
             throw new ArgumentException($"A table row of {row.Length} entries cannot hold the {PageCount} pages of this sequence.");
@@ -83,6 +113,27 @@ internal sealed class KvSequence
             row[j] = held[j] < 0 ? None : store.Granule(held[j]);
         }
         row[held.Length..].Fill(None);
+    }
+
+    void WriteSlidingTable(int pageClass, Span<int> row, KvSlide slide)
+    {
+        int pageTokens = store.Layout.PageTokens, chunk = Math.Max(AttentionMask.ChunkTokens, pageTokens);
+        int sinks = (slide.Sinks + pageTokens - 1) / pageTokens, shift = slide.Shift / pageTokens;
+        int first = (Length + 1 - slide.Window) / chunk * (chunk / pageTokens);
+        if (row.Length < PageCount - shift)
+        {
+            throw new ArgumentException($"A table row of {row.Length} entries cannot hold {sinks} pages of sinks and {PageCount - first} of a window.");
+        }
+        row.Fill(None);
+        ReadOnlySpan<int> held = Pages(pageClass);
+        for (int j = 0; j < sinks; j++)
+        {
+            row[j] = held[j] < 0 ? None : store.Granule(held[j]);
+        }
+        for (int j = first; j < held.Length; j++)
+        {
+            row[j - shift] = held[j] < 0 ? None : store.Granule(held[j]);
+        }
     }
 
     internal Span<int> Pages(int pageClass) => pages[pageClass].AsSpan(0, PageCount);

@@ -344,7 +344,7 @@ internal sealed partial class KvStore
     (int Window, int Sinks) Keeps(int c, KvStreaming? streaming)
     {
         KvClass k = Layout.Classes[c];
-        return k.IsFull && streaming is { } t ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
+        return streaming is { } t && (k.IsFull || k.Window >= t.ExactTokens) ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
     }
 
     // The row at position length sees positions above length - window.

@@ -49,12 +49,19 @@ internal sealed class ActiveRows(Batch batch)
         Count = kept;
     }
 
-    /// <summary>Token, position, sequence and place of the active rows: (4, stride).</summary>
+    /// <summary>Numbers per row of <see cref="Describe"/>, without and with streams.</summary>
+    public const int Numbers = 4, NumbersOfStreams = 8;
+
+    /// <summary>
+    /// Token, position, sequence and place of the active rows: (4, stride). Where some rows slide (8, stride): true position and
+    /// sink turn too, and last the spans, (stride, 2).
+    /// </summary>
     public ReadOnlySpan<int> Describe(Batch batch, int stride)
     {
-        if (description.Length != 4 * stride)
+        int length = (batch.HasStreams ? NumbersOfStreams : Numbers) * stride;
+        if (description.Length != length)
         {
-            description = new int[4 * stride];
+            description = new int[length];
         }
         for (int i = 0; i < Count; i++)
         {
@@ -62,6 +69,11 @@ internal sealed class ActiveRows(Batch batch)
             description[stride + i] = batch.HostPositions[places[i]];
             description[2 * stride + i] = sequences[places[i]];
             description[3 * stride + i] = places[i];
+            if (batch.HasStreams)
+            {
+                (description[4 * stride + i], description[5 * stride + i], description[6 * stride + 2 * i],
+                    description[6 * stride + 2 * i + 1]) = batch.HostStream(places[i]);
+            }
         }
         return description;
     }

@@ -73,11 +73,16 @@ internal sealed partial class Decoder
     // The rows that still iterate, from the block's input.
     Stream Restart(Batch batch, ActiveRows active)
     {
-        backend.Write(work.Active, MemoryMarshal.AsBytes(active.Describe(batch, work.Active.Columns)));
+        int stride = work.Active.Columns, count = active.Count;
+        ReadOnlySpan<int> description = active.Describe(batch, stride);
+        backend.Write(work.Active.Top(description.Length / stride), MemoryMarshal.AsBytes(description));
+        StreamRows streams = !batch.HasStreams ? default : new(
+            work.Active.Slice(4, 1).Range(0, count), work.Active.Slice(5, 1).Range(0, count),
+            work.Active.Slice(6, 2).View(1, 2 * stride).Range(0, 2 * count).View(count, 2));
         BatchRows rows = new(
-            work.Active.Slice(0, 1).Range(0, active.Count),
-            work.Active.Slice(1, 1).Range(0, active.Count),
-            work.Active.Slice(2, 1).Range(0, active.Count));
+            work.Active.Slice(0, 1).Range(0, count),
+            work.Active.Slice(1, 1).Range(0, count),
+            work.Active.Slice(2, 1).Range(0, count), streams);
         Stream stream = Open(rows, work.Narrow, work.NarrowH);
         backend.Gather(stream.X, work.BlockInput, work.Active.Slice(3, 1).Range(0, active.Count));
         return stream;

@@ -16,22 +16,25 @@ internal sealed partial class Decoder
     readonly ModelConfig config;
     readonly ModelWeights weights;
     readonly LayerSharing sharing;
-    readonly KvView[] kv; // by layer: where the layer it reads keeps its keys and values
+    readonly KvView[] ordinary, sliding; // by layer: where the layer it reads keeps its keys and values
     readonly Workspace work;
     readonly Tensor inverseFrequencies;
+    KvView[] kv; // of this pass: ordinary, or sliding if some of its rows slide
 
     /// <param name="backend">runs the verbs</param>
     /// <param name="config">the model's shape</param>
     /// <param name="weights">its weights, loaded by <paramref name="backend"/></param>
     /// <param name="sharing">who owns keys and values and who reads whose</param>
-    /// <param name="kvOfOwner">where an owning layer's keys and values live</param>
+    /// <param name="kvOfOwner">where an owning layer's keys and values live, by the page tables for ordinary or for sliding rows</param>
     /// <param name="maxRows">most rows of one pass</param>
     /// <param name="maxWanted">most rows whose logits are wanted</param>
     public Decoder(IBackend backend, ModelConfig config, ModelWeights weights, LayerSharing sharing,
-        Func<int, KvView> kvOfOwner, int maxRows, int maxWanted)
+        Func<int, bool, KvView> kvOfOwner, int maxRows, int maxWanted)
     {
         (this.backend, this.config, this.weights, this.sharing) = (backend, config, weights, sharing);
-        kv = [.. Enumerable.Range(0, config.Layers).Select(layer => kvOfOwner(sharing.Target(layer)))];
+        ordinary = [.. Enumerable.Range(0, config.Layers).Select(layer => kvOfOwner(sharing.Target(layer), false))];
+        sliding = [.. Enumerable.Range(0, config.Layers).Select(layer => kvOfOwner(sharing.Target(layer), true))];
+        kv = ordinary;
         work = new Workspace(backend, config, maxRows, maxWanted);
         if (config.Rope is { } rope)
         {
@@ -45,7 +48,8 @@ internal sealed partial class Decoder
     /// <param name="X">(rows, dim): their residual stream</param>
     /// <param name="H">(rows, dim): its normalised form</param>
     /// <param name="CosSin">(rows, 2 * pairs): their rotations</param>
-    readonly record struct Stream(BatchRows Rows, Tensor X, Tensor H, Tensor CosSin);
+    /// <param name="SinkCosSin">(rows, 2 * pairs): those of queries towards sinks, where some rows slide</param>
+    readonly record struct Stream(BatchRows Rows, Tensor X, Tensor H, Tensor CosSin, Tensor SinkCosSin);
 
     /// <summary>
     /// Runs the batch through all layers, stores the keys and values of its rows and returns the wanted rows' logits.
@@ -54,14 +58,20 @@ internal sealed partial class Decoder
     public Tensor Forward(Batch batch, PrefillMode mode)
     {
         Passes = 1;
+        kv = ordinary;
+        if (batch.HasStreams)
+        {
+            kv = sliding;
+            work.MakeStreams(backend);
+        }
         if (!batch.IsDecode)
         {
             return Walk(batch, mode);
         }
-        // Every decode of so many rows is the same list of verbs over the same addresses.
-        if (!backend.Replay(batch.PaddedRows))
+        // Every decode of so many rows, sliding or not, is the same list of verbs over the same addresses.
+        if (!backend.Replay(batch.RecordingKey))
         {
-            backend.BeginRecording(batch.PaddedRows);
+            backend.BeginRecording(batch.RecordingKey);
             Walk(batch, mode);
             backend.EndRecording();
         }
@@ -177,7 +187,7 @@ internal sealed partial class Decoder
         }
     }
 
-    // x += attend(q, the keys and values of the layer it reads) Wo
+    // x += attend(q, the keys and values of the layer it reads) Wo; where rows slide, q is rotated on towards the sinks
     void Attention(int layer, in Stream stream)
     {
         if (stream.Rows.Count == 0)
@@ -185,9 +195,15 @@ internal sealed partial class Decoder
             return;
         }
         LayerWeights w = weights.Layers[layer];
-        Tensor q = work.Q.Top(stream.Rows.Count), attended = work.Attended.Top(stream.Rows.Count);
+        Tensor q = work.Q.Top(stream.Rows.Count), attended = work.Attended.Top(stream.Rows.Count), sinkQ = default;
+        if (!stream.Rows.Streams.IsNone)
+        {
+            sinkQ = work.SinkQ.Top(stream.Rows.Count);
+            backend.CopyBytes(sinkQ.Address, q.Address, q.Bytes);
+            backend.Rotate(sinkQ, stream.SinkCosSin, config.HeadDim);
+        }
         backend.Attend(attended, q, kv[layer], stream.Rows,
-            new(config.AttentionScale, sharing.Window(layer), sharing.StrictlyEarlier(layer)));
+            new(config.AttentionScale, sharing.Window(layer), sharing.StrictlyEarlier(layer)), sinkQ);
         backend.MatMulAdd(stream.X, attended, w.Output, w.OutputBias);
     }
 
@@ -247,13 +263,18 @@ internal sealed partial class Decoder
 
     Stream Open(in BatchRows rows, in Tensor x, in Tensor h)
     {
-        Tensor cosSin = default;
+        Tensor cosSin = default, sinkCosSin = default;
         if (config.Rope is { } rope)
         {
             cosSin = work.CosSin.Top(rows.Count);
-            backend.RopeAngles(cosSin, rows.Positions, inverseFrequencies, rope.Scale);
+            backend.RopeAngles(cosSin, rows.TruePositions, inverseFrequencies, rope.Scale);
+            if (!rows.Streams.IsNone)
+            {
+                sinkCosSin = work.SinkCosSin.Top(rows.Count);
+                backend.RopeAngles(sinkCosSin, rows.Streams.SinkTurns, inverseFrequencies, scale: 1); // on top of q's own
+            }
         }
-        return new(rows, x.Top(rows.Count), h.Top(rows.Count), cosSin);
+        return new(rows, x.Top(rows.Count), h.Top(rows.Count), cosSin, sinkCosSin);
     }
 
     Stream KeepWanted(Batch batch, in Stream stream)

@@ -48,8 +48,11 @@ internal sealed class LoadedModel : IDisposable
             hostBudgetBytes: options.HostKvBudgetBytes) { ChunkTokens = options.MaxRows };
         arena = new(backend, Store, share => report("host tier", share));
         int wanted = options.MaxWanted ?? options.MaxSequences;
+        // A sequence that slides: its sinks' chunks, then the chunk in which its window begins, the window, and a prompt chunk.
+        int chunkTokens = Math.Max(AttentionMask.ChunkTokens, options.PageTokens);
         batch = new(backend, options.MaxRows, options.MaxSequences, wanted, Layout.Classes.Count,
-            (MaxContext + options.PageTokens - 1) / options.PageTokens);
+            (MaxContext + options.PageTokens - 1) / options.PageTokens,
+            (MaxContext + 2 * chunkTokens + options.MaxRows) / options.PageTokens + 1);
         decoder = new(backend, config, weights, Sharing, KvOfOwner, options.MaxRows, wanted);
         chunk = new(options.MaxRows);
         if (backend.BeginPreparing(options.PreparesAlways))
@@ -169,32 +172,65 @@ internal sealed class LoadedModel : IDisposable
         }
     }
 
+    /// <summary>How a sequence of this model slides when it is longer than sinks and window.</summary>
+    /// <param name="sinks">tokens of the beginning that stay</param>
+    /// <param name="window">latest tokens that stay; null: as many as the context has room for</param>
+    /// <exception cref="InvalidRequestException">The model cannot slide, or not with these numbers.</exception>
+    public KvStreaming StreamingOf(int sinks, int? window)
+    {
+        if (Config.Rope is null)
+        {
+            throw new InvalidRequestException(
+                "This model cannot slide past its context: its positions are learned, so there is none beyond "
+                + $"{Config.MaxPositions}. Let it stop there, or use a model with rotary positions.");
+        }
+        if (Config.HeadNorm == HeadNorm.AfterRope)
+        {
+            throw new InvalidRequestException(
+                "This model cannot slide past its context: it normalises queries and keys after they are rotated, so that scores "
+                + "depend on positions it was not trained for and not on distances alone. Let it stop there.");
+        }
+        int most = MaxContext - Math.Max(sinks, 0);
+        if (sinks < 0 || (window ?? most) < 1 || (window ?? 1) > most)
+        {
+            throw new InvalidRequestException(
+                $"Sliding with {sinks} sinks and a window of {(window is { } w ? w : most)} tokens was asked for; a window has at least 1 "
+                + $"token, and sinks and window together at most the {MaxContext} of the context.");
+        }
+        return new(sinks, window ?? most);
+    }
+
     /// <param name="prompt">token ids</param>
     /// <param name="maxTokens">most tokens to generate; 0: only the prompt runs</param>
+    /// <param name="streaming">how it slides, if it does: then neither prompt nor text need fit the context</param>
     /// <exception cref="InvalidRequestException">The prompt is empty, too long, or has an id outside the vocabulary.</exception>
     /// <exception cref="KvBudgetException">At its longest the sequence cannot even fit into an empty store.</exception>
-    public void CheckPrompt(IReadOnlyList<int> prompt, int maxTokens)
+    public void CheckPrompt(IReadOnlyList<int> prompt, int maxTokens, KvStreaming? streaming = null)
     {
-        CheckTokens(prompt, maxTokens);
-        int longest = LongestLength(prompt.Count, maxTokens);
-        if (!Store.FitsEmpty(longest))
+        CheckTokens(prompt, maxTokens, streaming);
+        int longest = LongestLength(prompt.Count, maxTokens, streaming);
+        if (!Store.FitsEmpty(longest, streaming))
         {
-            throw TooLong(prompt.Count, longest);
+            throw TooLong(prompt.Count, longest, streaming);
         }
     }
 
-    /// <summary>Tokens that a sequence can have in the end.</summary>
-    public int LongestLength(int promptTokens, int maxTokens) => (int)Math.Min((long)promptTokens + maxTokens, MaxContext);
+    /// <summary>Tokens that a sequence can have in the end: the context's, or if it slides as many as are asked for.</summary>
+    public int LongestLength(int promptTokens, int maxTokens, KvStreaming? streaming = null) =>
+        (int)Math.Min((long)promptTokens + maxTokens, streaming is null ? MaxContext : LongestStream);
+
+    // Positions are 32-bit, and some arithmetic looks a chunk ahead.
+    const int LongestStream = int.MaxValue / 2;
 
     /// <summary>The same as <see cref="CheckPrompt"/>, but for the budget.</summary>
     /// <exception cref="InvalidRequestException">The prompt is empty, too long, or has an id outside the vocabulary.</exception>
-    public void CheckTokens(IReadOnlyList<int> prompt, int maxTokens)
+    public void CheckTokens(IReadOnlyList<int> prompt, int maxTokens, KvStreaming? streaming = null)
     {
         if (prompt.Count == 0)
         {
             throw new InvalidRequestException("The prompt has no tokens; give at least one.");
         }
-        int most = MaxContext - Math.Min(maxTokens, 1);
+        int most = (streaming is null ? MaxContext : LongestStream) - Math.Min(maxTokens, 1);
         if (prompt.Count > most)
         {
             throw new InvalidRequestException(
@@ -217,12 +253,21 @@ internal sealed class LoadedModel : IDisposable
     /// <param name="promptTokens">of these, so many are the prompt</param>
     /// <param name="longest">tokens it may have in the end</param>
     /// <param name="scope">whose pages it may use</param>
-    public KvBudgetException? CannotFit(ReadOnlySpan<int> tokens, int promptTokens, int longest, in KvScope scope) =>
-        Store.CanEverFit(longest, tokens, scope) ? null : TooLong(promptTokens, longest);
+    /// <param name="streaming">how it slides, if it does</param>
+    public KvBudgetException? CannotFit(ReadOnlySpan<int> tokens, int promptTokens, int longest, in KvScope scope,
+        KvStreaming? streaming = null) =>
+        Store.CanEverFit(longest, tokens, scope, streaming) ? null : TooLong(promptTokens, longest, streaming);
 
-    KvBudgetException TooLong(int promptTokens, int longest)
+    KvBudgetException TooLong(int promptTokens, int longest, KvStreaming? streaming)
     {
-        long needed = Store.BytesFor(longest);
+        long needed = Store.BytesFor(longest, streaming);
+        if (streaming is { } t)
+        {
+            return new(
+                $"A sequence that slides with {t.Sinks} sinks and a window of {t.Window} tokens needs {needed:N0} bytes of key/value pages "
+                + $"({Layout.BytesPerToken:N0} per token, with room for a step of {Store.ChunkTokens}); the budget is {Store.BudgetBytes:N0}, "
+                + "less what is pinned. Make the window shorter, raise the budget or dispose precomputed prompts.", needed, Store.BudgetBytes);
+        }
         return new(
             $"A sequence of {promptTokens} prompt and up to {longest - promptTokens} generated tokens needs {needed:N0} bytes of "
             + $"key/value pages ({Layout.BytesPerToken:N0} per token); the budget is {Store.BudgetBytes:N0}, less what is pinned. "
@@ -235,8 +280,8 @@ internal sealed class LoadedModel : IDisposable
         files.Dispose();
     }
 
-    KvView KvOfOwner(int owner) => new(arena.Address, Layout.LayerOffset(owner), Layout.PageTokens, Config.KvHeads, Config.HeadDim,
-        KvType, batch.PageTable(Layout.ClassOf(owner)));
+    KvView KvOfOwner(int owner, bool sliding) => new(arena.Address, Layout.LayerOffset(owner), Layout.PageTokens, Config.KvHeads, Config.HeadDim,
+        KvType, sliding ? batch.StreamPageTable(Layout.ClassOf(owner)) : batch.PageTable(Layout.ClassOf(owner)));
 
     static int ContextOf(string folder, ModelConfig config, LoadOptions options)
     {

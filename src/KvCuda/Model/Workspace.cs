@@ -29,7 +29,7 @@ internal sealed class Workspace
             ? backend.Allocate("cos sin", DType.F32, rows, 2 * rope.InverseFrequencies.Length)
             : default;
         Changed = backend.Allocate("changed", DType.I32, 1, rows);
-        Active = backend.Allocate("active rows", DType.I32, 4, rows);
+        Active = backend.Allocate("active rows", DType.I32, ActiveRows.NumbersOfStreams, rows);
         Logits = backend.Allocate("logits", DType.F32, wanted, config.Vocabulary);
     }
 
@@ -72,8 +72,24 @@ internal sealed class Workspace
     /// <summary>(1, rows) i32: rows whose stored keys or values changed in a pass.</summary>
     public Tensor Changed { get; }
 
-    /// <summary>(4, rows) i32: token, position, sequence and place in the batch of the rows that still iterate.</summary>
+    /// <summary>(8, rows) i32: what <see cref="ActiveRows.Describe"/> says of the rows that still iterate.</summary>
     public Tensor Active { get; }
+
+    /// <summary>(rows, heads * headDim): queries towards sinks; none before <see cref="MakeStreams"/>.</summary>
+    public Tensor SinkQ { get; private set; }
+
+    /// <summary>(rows, 2 * pairs): their rotations; none before <see cref="MakeStreams"/>.</summary>
+    public Tensor SinkCosSin { get; private set; }
+
+    /// <summary>Makes what passes with sliding rows need, once.</summary>
+    public void MakeStreams(IBackend backend)
+    {
+        if (SinkQ.IsNone)
+        {
+            SinkQ = backend.Allocate("queries towards sinks", DType.F32, Q.Rows, Q.Columns);
+            SinkCosSin = backend.Allocate("cos sin towards sinks", DType.F32, CosSin.Rows, CosSin.Columns);
+        }
+    }
 
     /// <summary>(wanted, vocabulary).</summary>
     public Tensor Logits { get; }

@@ -8,7 +8,7 @@ namespace KvCuda.Tensors;
 /// matter of tokens, never of pages or prompt chunks. Attention goes by distance within the cache, as if the gap between
 /// sinks and window were closed: the row is the cache's last token, S + W - 1. Keys stay as they were stored, rotated by
 /// true positions; so do queries towards the window, where distances are true anyway. Towards the sinks the query is rotated
-/// by S + W - 1 instead of p: p less the p + 1 - S - W tokens between sinks and window. No distance exceeds S + W, so however
+/// by S + W - 1 instead of p, which takes a second turn, back by the p + 1 - S - W tokens between sinks and window. No distance exceeds S + W, so however
 /// large p becomes, nothing lies outside what the model was trained for, whatever its (constant) inverse frequencies.
 ///
 /// A layer with a window of its own, W' &lt; S + W, keeps it: it sees (p - min(W', W), p], and no sinks. One of W' &gt;= S + W masks
@@ -20,9 +20,9 @@ namespace KvCuda.Tensors;
 /// them its bits, depend on p, S and W alone.
 /// </summary>
 /// <param name="TruePositions">(1, rows) i32: the token's index in its sequence; <see cref="BatchRows.Positions"/> of other rows</param>
-/// <param name="SinkPositions">(1, rows) i32: what the query towards sinks is rotated by; the same of other rows</param>
+/// <param name="SinkTurns">(1, rows) i32: positions by which the query towards sinks is rotated besides: S + W - 1 - p; 0 of other rows</param>
 /// <param name="Spans">(rows, 2) i32: S and W of a row that slides; 0 and 0 of other rows</param>
-internal readonly record struct StreamRows(Tensor TruePositions, Tensor SinkPositions, Tensor Spans)
+internal readonly record struct StreamRows(Tensor TruePositions, Tensor SinkTurns, Tensor Spans)
 {
     public bool IsNone => Spans.IsNone;
 }

@@ -584,7 +584,7 @@ sealed class CacheModel
             for (int c = 0; c < perSlab.Length; c++)
             {
                 KvClass k = layout.Classes[c];
-                (int window, int sinks) = k.IsFull && run.Sequence.Streaming is { } t ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
+                (int window, int sinks) = run.Sequence.Streaming is { } t && (k.IsFull || k.Window >= t.ExactTokens) ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
                 for (int p = 0; p < run.Tokens.Count; p++)
                 {
                     if (ordersTaken && (window == 0 || p < sinks || p > run.Tokens.Count - window))
@@ -639,7 +639,11 @@ sealed class CacheModel
         int[][] tables = new int[perSlab.Length][];
         for (int c = 0; c < tables.Length; c++)
         {
-            run.Sequence.WriteTable(c, tables[c] = new int[run.Sequence.PageCount]);
+            // Of a sequence that slides, the window's pages are moved; here sequences are shorter than a chunk, so all are there.
+            int shift = run.Sequence.Slide.Shift / layout.PageTokens;
+            int[] written = new int[run.Sequence.PageCount - Math.Min(shift, 0)];
+            run.Sequence.WriteTable(c, written);
+            tables[c] = [.. Enumerable.Range(0, run.Sequence.PageCount).Select(page => written[page - shift])];
         }
         return tables;
     }
