@@ -11,7 +11,7 @@ help() {
 ./build.sh kvcuda ARGS     build, then any kvcuda command: `./build.sh kvcuda --help`
 ./build.sh test [FILTER]   build everything and run every test (or the test classes whose name contains FILTER)
 ./build.sh pack            the NuGet package, proven by a fresh project that uses it
-./build.sh gpu             on a machine with an NVIDIA GPU: all kernel and model tests there, then benches (results to commit)
+./build.sh gpu             on a machine with an NVIDIA GPU: all kernel and model tests there, then benches (results to commit); --help
 ./build.sh bundle          the same as an archive for a machine without the .NET SDK and the internet
 ./build.sh budgets         what every kernel may cost and what it costs: registers, spills, shared memory
 ./build.sh bench [ARGS]    microbenchmarks (BenchmarkDotNet): `./build.sh bench --list flat`
@@ -69,7 +69,7 @@ pack)
 bench)
     if [ "${1:-}" = peer ]; then
         shift
-        bash bench/fetch-peer.sh
+        [[ " $* " == *" --help "* ]] || bash bench/fetch-peer.sh
         build bench/KvCuda.PeerBench
         exec dotnet bench/KvCuda.PeerBench/bin/Release/net10.0/KvCuda.PeerBench.dll "$@"
     fi

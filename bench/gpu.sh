@@ -16,6 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 device=cuda only= resume= minutes=9.5 soak=20 llama= work= tiny=
 while [ $# -gt 0 ]; do
     case "$1" in
+    --help | -h) sed -n '2,/^set /{/^set /!p}' "$0" | sed 's/^# \{0,1\}//' && exit 0 ;;
     --resume) resume=1 && shift ;;
     --tiny) tiny=1 && shift ;;
     --device | --only | --minutes | --soak | --llama-cpp | --work)

@@ -45,13 +45,13 @@ internal sealed class ModelOptions
 
     public Option<string> KvType { get; } = new("--kv-dtype")
     {
-        Description = "How keys and values are kept: auto (the weights' type), f32, bf16 or f16.",
+        Description = "How keys and values are kept: auto (the weights' type; in logits and perplexity f32), f32, bf16 or f16.",
         DefaultValueFactory = _ => "auto",
     };
 
     public Option<string> Prefill { get; } = new("--prefill")
     {
-        Description = "How prompts run where a layer looks upward: converged, sequential or (logits only) iterative:7+2.",
+        Description = "How prompts run where a layer looks upward: converged, sequential or (logits and perplexity only) iterative:7+2.",
         DefaultValueFactory = _ => "converged",
     };
 

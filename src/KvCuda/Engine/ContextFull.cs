@@ -9,7 +9,8 @@ public enum ContextFull
     /// <summary>
     /// It goes on as long as it is asked to, at constant memory: the model sees the first tokens and the latest ones, as if what
     /// lies between had never been (StreamingLLM, arXiv 2309.17453). What has left the window is forgotten. Prompts may be longer
-    /// than the context too. Needs rotary positions.
+    /// than the context too. Needs rotary positions, and queries and keys
+    /// that are not normalised after rotation.
     /// </summary>
     Slide,
 }

@@ -21,7 +21,7 @@ public sealed record GenerateOptions
     /// <summary>Divides positive (multiplies negative) logits of tokens already in the text; 1 changes nothing.</summary>
     public float RepetitionPenalty { get; init; } = 1;
 
-    /// <summary>Same seed, same text, whatever else runs. Null draws a seed; the result tells which.</summary>
+    /// <summary>Same seed, same text; on the CPU, and on a GPU in class consistent, whatever else runs. Null draws a seed; the result tells which.</summary>
     public ulong? Seed { get; init; }
 
     /// <summary>Texts that end the generation; they are not part of it and may begin and end inside tokens.</summary>
@@ -45,10 +45,10 @@ public sealed record GenerateOptions
     /// <summary>What happens when the text reaches the end of the context.</summary>
     public ContextFull WhenFull { get; init; } = ContextFull.Stop;
 
-    /// <summary>With <see cref="ContextFull.Slide"/>: the first so many tokens stay visible for ever (StreamingLLM's attention sinks).</summary>
+    /// <summary>With <see cref="ContextFull.Slide"/>: this many first tokens stay visible for ever (StreamingLLM's attention sinks).</summary>
     public int Sinks { get; init; } = 4;
 
-    /// <summary>With <see cref="ContextFull.Slide"/>: the so many latest tokens are visible; null: what sinks leave of the context.</summary>
+    /// <summary>With <see cref="ContextFull.Slide"/>: this many of the latest tokens stay visible; null: what sinks leave of the context.</summary>
     public int? Window { get; init; }
 
     internal void Validate()

@@ -76,7 +76,7 @@ public sealed partial class KvEngine
     /// What a request would meet if it came now: tokens it would find, bytes it would need, and whether there is room. Starts
     /// nothing and holds nothing: another request may be faster.
     /// </summary>
-    /// <exception cref="InvalidRequestException">An option is out of range, the prompt is empty or longer than the context.</exception>
+    /// <exception cref="InvalidRequestException">An option is out of range, the prompt is empty, or longer than the context and does not slide.</exception>
     public Task<RequestPlan> PlanAsync(string prompt, GenerateOptions? options = null) => PlanAsync(Encode(prompt), options);
 
     /// <inheritdoc cref="PlanAsync(string, GenerateOptions?)"/>

@@ -124,7 +124,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Generates text after a prompt. Enumerating is streaming; breaking off is cancelling.</summary>
-    /// <exception cref="InvalidRequestException">An option is out of range, the prompt is empty or longer than the context.</exception>
+    /// <exception cref="InvalidRequestException">An option is out of range, the prompt is empty, or longer than the context and does not slide.</exception>
     /// <exception cref="KvBudgetException">The request at its longest can never fit into the budget.</exception>
     public IAsyncEnumerable<GeneratedPiece> GenerateAsync(string prompt, GenerateOptions? options = null,
         CancellationToken cancellation = default)

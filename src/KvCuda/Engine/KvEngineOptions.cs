@@ -5,7 +5,8 @@ namespace KvCuda.Engine;
 /// <summary>How an engine is set up. The defaults suit a service that embeds it.</summary>
 public sealed record KvEngineOptions
 {
-    /// <summary><c>auto</c> (CUDA if driver, NVRTC and a device are all there, else CPU), <c>cpu</c>, <c>cuda</c>, <c>cuda:1</c>.</summary>
+    /// <summary><c>auto</c> (CUDA if driver, NVRTC and a device are all there, else CPU), <c>cpu</c>, <c>cuda</c>, <c>cuda:1</c>;
+    /// <c>cuda-host</c> or <c>cuda-host:plain</c>: the kernels executed on the CPU, for working on them.</summary>
     public string Device { get; init; } = "auto";
 
     /// <summary>Threads of the CPU backend; 0 means one per core.</summary>

@@ -187,7 +187,7 @@ public sealed class KvSession : IAsyncDisposable
     /// Writes the conversation with its keys and values to a file, which replaces the one at <paramref name="path"/> in one
     /// step; <see cref="KvEngine.RestoreSessionAsync"/> goes on from there, in this process or another.
     /// </summary>
-    /// <exception cref="InvalidRequestException">Nothing was said yet, a turn is running, or the file cannot be written.</exception>
+    /// <exception cref="InvalidRequestException">Nothing was said yet, a turn is running, the conversation has slid past the context, or the file cannot be written.</exception>
     public async Task SaveAsync(string path, CancellationToken cancellation = default)
     {
         Enter();
