@@ -1,20 +1,20 @@
 namespace KvCuda.Tests;
 
 /// <summary>
-/// What the calling thread allocates between <see cref="Begin"/> and <see cref="End"/>. A collection, which any thread can cause, takes
-/// a thread's unused share of the allocator away, and the rest of it then counts as allocated: stretches into which one fell
-/// are left out and counted.
+/// What the calling thread allocates in stretches between <see cref="Begin"/> and <see cref="End"/>. A collection, which any thread can
+/// cause, takes a thread's unused share of the allocator away, and the rest of it then counts as allocated, once: a stretch in
+/// which a collection ran may show bytes that nobody asked for, another may not.
 /// </summary>
 internal sealed class AllocationMeter
 {
     long before;
     int collections;
 
-    /// <summary>Bytes allocated in undisturbed stretches.</summary>
+    /// <summary>Bytes of stretches in which no collection ran.</summary>
     public long Bytes { get; private set; }
 
-    /// <summary>Stretches without a collection.</summary>
-    public int Undisturbed { get; private set; }
+    /// <summary>Stretches that show bytes because, or while, a collection ran.</summary>
+    public int Disturbed { get; private set; }
 
     public void Begin()
     {
@@ -24,11 +24,14 @@ internal sealed class AllocationMeter
 
     public void End()
     {
-        long after = GC.GetAllocatedBytesForCurrentThread();
+        long bytes = GC.GetAllocatedBytesForCurrentThread() - before;
         if (GC.CollectionCount(0) == collections)
         {
-            Bytes += after - before;
-            Undisturbed++;
+            Bytes += bytes;
+        }
+        else if (bytes != 0)
+        {
+            Disturbed++;
         }
     }
 }

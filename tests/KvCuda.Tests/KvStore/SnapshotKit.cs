@@ -52,9 +52,9 @@ static class SnapshotKit
     /// <summary>Where the page of a position lies, in bytes; negative if there is none.</summary>
     public static long Place(Store store, KvSequence sequence, int pageClass, int position)
     {
-        int[] table = new int[sequence.PageCount];
-        sequence.WriteTable(pageClass, table);
-        return (long)table[position / store.Layout.PageTokens] * store.Layout.GranuleBytes;
+        // By true position: the table of a sequence that slides is moved.
+        int page = sequence.Pages(pageClass)[position / store.Layout.PageTokens];
+        return page < 0 ? -1 : (long)store.Granule(page) * store.Layout.GranuleBytes;
     }
 
     /// <summary>A snapshot of tokens 1000, 1001, ...</summary>
