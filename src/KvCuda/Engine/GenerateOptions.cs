@@ -67,6 +67,8 @@ public sealed record GenerateOptions
         Require(Logprobs is null or (>= 0 and <= 100), $"Logprobs is {Logprobs}; it must be from 0 to 100.");
         Require(Stop.Count <= 64 && Stop.All(stop => stop.Length is > 0 and <= 4096),
             "Stop takes at most 64 texts of 1 to 4096 characters.");
+        Require(Window is null || WhenFull == ContextFull.Slide,
+            $"A window of {Window} tokens was given, but only a text that slides has one; say WhenFull = Slide (--when-full slide) too.");
     }
 
     static void Require(bool condition, string message)

@@ -215,11 +215,20 @@ public class KvEngineTests
         await using KvEngine engine = await Golden("llama-standard");
         Assert.Contains("tokenizer.json", Assert.Throws<InvalidRequestException>(() => engine.GenerateAsync("text")).Message, StringComparison.Ordinal);
         Assert.Contains("no tokens", Assert.Throws<InvalidRequestException>(() => engine.GenerateAsync([])).Message, StringComparison.Ordinal);
-        Assert.Contains("96", Assert.Throws<InvalidRequestException>(() => engine.GenerateAsync([96])).Message + "96", StringComparison.Ordinal);
+        Assert.Contains("96", Assert.Throws<InvalidRequestException>(() => engine.GenerateAsync([96])).Message, StringComparison.Ordinal);
         Assert.Contains("TopP", Assert.Throws<InvalidRequestException>(() => engine.GenerateAsync([1], new() { TopP = 0 })).Message, StringComparison.Ordinal);
+        Assert.Contains("slide", Assert.Throws<InvalidRequestException>(() => engine.GenerateAsync([1], new() { Window = 8 })).Message, StringComparison.Ordinal);
         Assert.Contains("context", Assert.Throws<InvalidRequestException>(() => engine.GenerateAsync(new int[256])).Message, StringComparison.Ordinal);
         await Assert.ThrowsAsync<InvalidRequestException>(() => Golden("sandwich-top",
             new() { Device = "cpu", Prefill = KvCuda.Model.PrefillMode.Parse("iterative:7+2") }));
+    }
+
+    [Fact]
+    public async Task A_model_with_learned_positions_cannot_slide_and_says_why()
+    {
+        await using KvEngine engine = await Golden("gptneo-w5");
+        var refusal = Assert.Throws<InvalidRequestException>(() => engine.GenerateAsync([1], new() { WhenFull = ContextFull.Slide }));
+        Assert.Contains("learned", refusal.Message, StringComparison.Ordinal);
     }
 
     [Fact]
