@@ -40,10 +40,10 @@ sealed class MixRig : IDisposable
 
     public string Folder { get; } = Directory.CreateTempSubdirectory("kvcuda-mixes-").FullName;
 
-    public MixRig()
+    public MixRig(int context = Context)
     {
         string path = Path.Combine(Folder, "config.json");
-        File.WriteAllText(path, Config);
+        File.WriteAllText(path, Config.Replace("\"max_position_embeddings\": 64", $"\"max_position_embeddings\": {context}", StringComparison.Ordinal));
         RandomModel.Write(Folder, ModelConfig.LoadFile(path), _ => true, DType.F32, seed: 5);
     }
 

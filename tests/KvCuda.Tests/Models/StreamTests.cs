@@ -195,6 +195,29 @@ public sealed class StreamTests : IDisposable
         }
     }
 
+    [Fact]
+    public void The_default_budget_holds_a_request_that_slides_with_the_default_window()
+    {
+        using var large = new MixRig(context: 16384);
+        using KvEngine engine = large.Engine(
+            new() { Device = "cpu", Threads = 1, KvType = "f32", MaxSequences = 1, MaxStepTokens = 8192 }, 64);
+        Assert.NotNull(engine.GenerateAsync([5, 6], new() { MaxTokens = 100_000, WhenFull = ContextFull.Slide }));
+        // Also where slabs are few, large or of odd sizes.
+        foreach (string map in (string[])["0", "0_1_2", "0_1s_2s", "0s"])
+        {
+            for (int context = 512; context <= 8192; context += 448)
+            {
+                foreach ((int page, int rows) in ((int, int)[])[(16, 1), (16, 256), (64, 256), (128, 256), (128, 1000)])
+                {
+                    var layout = new KvLayout(LayerSharing.Parse(map, map.Split('_').Length, 48), 8, 96, DType.F32, page);
+                    var options = new LoadOptions { MaxSequences = 1, PageTokens = page, MaxRows = rows };
+                    var store = new global::KvCuda.KvStore.KvStore(layout, KvBudget.Default(layout, context, options)) { ChunkTokens = rows };
+                    Assert.True(store.FitsEmpty(1_000_000, new KvStreaming(4, context - 4)), $"{map}, context {context}, pages of {page}, {rows} rows");
+                }
+            }
+        }
+    }
+
     // Runs requests together to their ends.
     static List<List<Heard>> Play(KvEngine engine, params (int[] Prompt, GenerateOptions Options)[] requests)
     {
