@@ -30,8 +30,15 @@ internal sealed class PageCopies : List<PageCopy>
     public long Number { get; set; }
 
     /// <summary>
-    /// Pages handed out since the list before lie where copies down of the list of this number (and maybe of earlier ones)
-    /// read: those must be done before this list's copies within the device and before the next pass. 0: nothing does.
+    /// Pages handed out since the list before lie where copies down of an earlier list, the one of this number (and maybe of
+    /// still earlier ones), read: those must be done before this list's copies within the device and before the next pass.
+    /// 0: nothing does.
     /// </summary>
     public long Overwrites { get; set; }
+
+    /// <summary>
+    /// Pages lie where copies down of this very list read: those must be done before the copies within the device that come
+    /// after them in the list, and before the next pass.
+    /// </summary>
+    public bool OverwritesOwn { get; set; }
 }

@@ -20,7 +20,8 @@ internal sealed class PagePool
     readonly long[] leaving, leavingOfSlab;     // per slot, per slab: the last list of copies that copies it down
     int freeSlab = None, freeSlabs, freePage = None, pagesMade;
     PageCopies copies = [], taken = [];
-    long lists, overwritten;
+    long lists, overwritten;     // of finished lists; this list's own are apart, or they would hide those
+    bool overwritesOwn;
 
     public PagePool(long[] pageBytes, long slabBytes, int slabs, int granuleBytes)
     {
@@ -162,8 +163,8 @@ internal sealed class PagePool
         (copies, taken) = (taken, copies);
         copies.Clear();
         taken.Number = ++lists;
-        taken.Overwrites = overwritten;
-        overwritten = 0;
+        (taken.Overwrites, taken.OverwritesOwn) = (overwritten, overwritesOwn);
+        (overwritten, overwritesOwn) = (0, false);
         return taken;
     }
 
@@ -190,7 +191,15 @@ internal sealed class PagePool
         int slot = freeSlot[slab];
         freeSlot[slab] = slotLink[slab * slots + slot];
         slotLink[slab * slots + slot] = page;
-        overwritten = Math.Max(overwritten, leaving[slab * slots + slot]);
+        long left = leaving[slab * slots + slot];
+        if (left > lists)
+        {
+            overwritesOwn = true;
+        }
+        else
+        {
+            overwritten = Math.Max(overwritten, left);
+        }
         slabOfPage[page] = slab;
         slotOfPage[page] = slot;
         if (++usedOfSlab[slab] == perSlab[kindOfSlab[slab]])

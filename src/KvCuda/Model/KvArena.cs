@@ -63,10 +63,7 @@ internal sealed class KvArena : IKvBytes
     public void Play(PageCopies copies)
     {
         bool beside = false, up = false;
-        if (copies.Overwrites < copies.Number)
-        {
-            Wait(copies.Overwrites);
-        }
+        Wait(copies.Overwrites);
         foreach (PageCopy copy in copies)
         {
             switch (copy.Move)
@@ -95,7 +92,7 @@ internal sealed class KvArena : IKvBytes
         {
             backend.Fence(copies.Number);
         }
-        if (up || copies.Overwrites == copies.Number)
+        if (up || copies.OverwritesOwn)
         {
             Wait(copies.Number);
         }

@@ -35,22 +35,27 @@ sealed class LateDevice(int pageTokens)
     /// <summary>Queues and plays, in the order that a backend keeps.</summary>
     public void Play(PageCopies copies)
     {
-        bool up = false;
-        Finish(Math.Min(copies.Overwrites, copies.Number - 1));
+        bool beside = false, up = false;
+        Finish(copies.Overwrites);
         foreach (PageCopy copy in copies)
         {
             if (copy.Move == PageMove.Within)
             {
-                Finish(copies.Number);
+                if (beside)
+                {
+                    Finish(copies.Number);
+                    beside = false;
+                }
                 device[copy.Destination] = [.. Cells(copy.Source)];
             }
             else
             {
                 late.Enqueue((copy, copies.Number));
                 up |= copy.Move == PageMove.Up;
+                beside = true;
             }
         }
-        if (up || copies.Overwrites == copies.Number)
+        if (up || copies.OverwritesOwn)
         {
             Finish(copies.Number);
         }
