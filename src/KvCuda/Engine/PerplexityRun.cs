@@ -18,26 +18,50 @@ internal static class PerplexityRun
         // As many sequences at a time as a batch takes.
         foreach (int[][] some in windows.Chunk(model.Batch.MaxSequences))
         {
-            Window[] open = [.. some.Select(ids => new Window(ids, model.Store.Open()))];
-            while (open.Any(window => window.Left > 0))
+            List<Window> open = [.. some.Select(ids => new Window(ids, model.Store.Open()))];
+            try
             {
-                total += Step(model, mode, open);
+                while (open.Count > 0)
+                {
+                    Step(model, mode, open);
+                    // What is finished makes room for the others.
+                    for (int i = open.Count - 1; i >= 0; i--)
+                    {
+                        if (open[i].Left == 0)
+                        {
+                            total += open[i].Total;
+                            model.Store.Close(open[i].Kv);
+                            open.RemoveAt(i);
+                        }
+                    }
+                }
             }
-            foreach (Window window in open)
+            finally
             {
-                model.Store.Close(window.Kv);
+                foreach (Window window in open)
+                {
+                    model.Store.Close(window.Kv);
+                }
             }
         }
         return Math.Exp(total / windows.Sum(ids => ids.Length - 1));
     }
 
-    sealed record Window(int[] Ids, KvSequence Kv)
+    sealed class Window(int[] ids, KvSequence kv)
     {
+        public int[] Ids => ids;
+
+        public KvSequence Kv { get; set; } = kv;
+
+        /// <summary>The cross-entropy of its predictions so far.</summary>
+        public double Total { get; set; }
+
         public int Left => Ids.Length - 1 - Kv.Length;
     }
 
-    // One pass over the next rows of as many windows as fit; the cross-entropy of all its predictions.
-    static double Step(LoadedModel model, PrefillMode mode, Window[] windows)
+    // One pass over the next rows of as many windows as fit. Where windows under way keep each other from going on, the last
+    // gives its pages back and begins again later.
+    static void Step(LoadedModel model, PrefillMode mode, List<Window> windows)
     {
         Batch batch = model.Batch;
         batch.Clear();
@@ -58,6 +82,12 @@ internal static class PerplexityRun
         }
         if (scheduled.Count == 0)
         {
+            if (windows.FindLast(window => window.Kv.Length > 0) is { } last && last != windows.Find(window => window.Kv.Length > 0))
+            {
+                model.Store.Close(last.Kv);
+                (last.Kv, last.Total) = (model.Store.Open(), 0);
+                return;
+            }
             throw new KvBudgetException($"The key/value budget of {model.Store.BudgetBytes:N0} bytes does not hold one window; raise --kv-budget.",
                 model.Store.BytesFor(windows.Max(window => window.Ids.Length)), model.Store.BudgetBytes);
         }
@@ -69,18 +99,16 @@ internal static class PerplexityRun
         batch.Upload();
         Tensor logits = model.Forward(mode);
         float[] numbers = new float[model.Config.Vocabulary];
-        double total = 0;
         int read = 0;
         foreach ((Window window, int rows) in scheduled)
         {
             for (int i = 1; i <= rows; i++)
             {
                 model.Backend.Read(MemoryMarshal.AsBytes(numbers.AsSpan()), logits.Slice(read++, 1));
-                total += LogSumExp(numbers) - numbers[window.Ids[window.Kv.Length + i]];
+                window.Total += LogSumExp(numbers) - numbers[window.Ids[window.Kv.Length + i]];
             }
             model.Store.Advance(window.Kv, window.Ids.AsSpan(window.Kv.Length, rows));
         }
-        return total;
     }
 
     static double LogSumExp(ReadOnlySpan<float> logits)

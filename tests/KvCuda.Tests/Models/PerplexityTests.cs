@@ -1,8 +1,10 @@
 using System.Globalization;
 using System.Text.Json;
+using KvCuda.Backends;
 using KvCuda.Engine;
 using KvCuda.KvStore;
 using KvCuda.Model;
+using KvCuda.Tests.Engine;
 using KvCuda.Tests.Kernels;
 
 namespace KvCuda.Tests.Models;
@@ -83,6 +85,39 @@ public sealed class PerplexityTests
         double ours = HeldOut().Average(ids => PassesOf(loaded, ids.AsSpan(0, tokens)));
 
         Assert.Equal(recipes, ours, PassesTolerance);
+    }
+
+    [Theory]
+    [InlineData("converged", 256)]
+    [InlineData("converged", 16)]      // windows of several steps, which get into each other's way
+    [InlineData("sequential", 16)]
+    public void A_budget_that_holds_one_window_gives_the_perplexity_that_a_large_one_gives(string prefill, int rows)
+    {
+        using var rig = new MixRig();
+        var mode = PrefillMode.Parse(prefill);
+        var random = new Random(3);
+        int[][] windows = [.. Enumerable.Range(0, 7).Select(i => Enumerable.Range(0, 58 + i % 3).Select(_ => random.Next(3, MixRig.Vocabulary)).ToArray())];
+        LoadOptions options = new()
+        {
+            Device = "cpu", Threads = 1, KvType = "f32", Numerics = Numerics.Consistent, PageTokens = 16, MaxSequences = 5, MaxRows = rows, MaxWanted = rows,
+            Prefill = mode,
+        };
+        double expected;
+        long page;
+        using (LoadedModel roomy = LoadedModel.Load(rig.Folder, options))
+        {
+            expected = PerplexityRun.Of(roomy, mode, windows);
+            page = roomy.Layout.Classes.Sum(c => c.PageBytes);
+        }
+        foreach (int pages in (int[])[4, 5, 9])
+        {
+            using LoadedModel tight = LoadedModel.Load(rig.Folder, options with { KvBudgetBytes = pages * page });
+            Assert.Equal(expected, PerplexityRun.Of(tight, mode, windows), 1e-9 * expected);
+            Assert.Equal(0, tight.Store.Usage.ActiveBytes);
+        }
+        using LoadedModel small = LoadedModel.Load(rig.Folder, options with { KvBudgetBytes = 3 * page });
+        Assert.Throws<KvBudgetException>(() => PerplexityRun.Of(small, mode, windows));
+        Assert.Equal(0, small.Store.Usage.ActiveBytes);
     }
 
     // The prompt in one piece.
