@@ -30,7 +30,17 @@ public sealed partial class KvEngine
         model.CheckPrompt(promptTokens, 1);
         KvPin? pin = null;
         GenerateOptions options = new() { MaxTokens = 1, IgnoreEos = true, Salt = salt };
-        await foreach (GeneratedPiece _ in Stream(promptTokens, options, default, Pin, cancellation).ConfigureAwait(false)) { }
+        try
+        {
+            await foreach (GeneratedPiece _ in Stream(promptTokens, options, default, Pin, cancellation).ConfigureAwait(false)) { }
+        }
+        catch (OperationCanceledException)
+        {
+            // It may have pinned before the caller went away. The errand runs after the step that may be pinning now, and before
+            // the next one, which drops the request.
+            await LetGo().ConfigureAwait(false);
+            throw;
+        }
         return new(this, pin ?? throw new InvalidRequestException(
             $"The prompt of {promptTokens.Count} tokens was computed but cannot be pinned: pinned pages may hold at most "
             + $"{model.Store.PinnedShare:P0} of the store, and must leave room for what runs and waits. Dispose another handle, or "
@@ -43,6 +53,25 @@ public sealed partial class KvEngine
             {
                 model.Store.Unpin(pin);
                 pin = null;
+            }
+        }
+
+        async Task LetGo()
+        {
+            try
+            {
+                await Ask(() =>
+                {
+                    if (pin is not null)
+                    {
+                        model.Store.Unpin(pin);
+                    }
+                    return true;
+                }).ConfigureAwait(false);
+            }
+            catch (Exception error) when (error is ObjectDisposedException or KvCudaException)
+            {
+                // The engine is gone, and with it the pages.
             }
         }
     }

@@ -132,6 +132,18 @@ public class CacheTests
     }
 
     [Fact]
+    public async Task A_precomputation_cancelled_while_it_pins_leaves_nothing_pinned()
+    {
+        await using KvEngine engine = await Golden("llama-standard");
+        using CancellationTokenSource leaving = new();
+        engine.BeforeAccept = leaving.Cancel; // the prompt is one step, which goes on to pin
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => engine.PrecomputeAsync(Prompt(20), cancellation: leaving.Token));
+        KvStatus status = await engine.GetKvStatusAsync();
+        Assert.Equal(0, status.PinnedBytes);
+        Assert.True(status.CachedBytes > 0);
+    }
+
+    [Fact]
     public async Task Clearing_everything_forgets_precomputed_prompts_too()
     {
         await using KvEngine engine = await Golden("llama-standard");
