@@ -85,10 +85,10 @@ public sealed class KvSession : IAsyncDisposable
         try
         {
             using CancellationTokenSource ending = CancellationTokenSource.CreateLinkedTokenSource(cancellation, disposal.Token);
-            int[] prompt;
+            int[] said = [.. promptTokens], prompt;
             lock (tokens)
             {
-                prompt = [.. tokens, .. promptTokens];
+                prompt = [.. tokens, .. said];
             }
             GenerateOptions turn = (generate ?? new()) with
             {
@@ -98,14 +98,16 @@ public sealed class KvSession : IAsyncDisposable
             engine.Model.CheckPrompt(prompt, turn.MaxTokens, engine.StreamingOf(turn));
             lock (tokens)
             {
-                tokens.AddRange(promptTokens);
+                tokens.AddRange(said);
             }
             ConfiguredCancelableAsyncEnumerable<GeneratedPiece>.Enumerator pieces =
                 engine.Stream(prompt, turn, id, null, ending.Token).ConfigureAwait(false).GetAsyncEnumerator();
+            bool began = false;
             try
             {
-                while (await Next(pieces, prompt.Length - promptTokens.Count, cancellation).ConfigureAwait(false))
+                while (await Next(pieces, began ? null : prompt.Length - said.Length, cancellation).ConfigureAwait(false))
                 {
+                    began = true;
                     if (pieces.Current.Token is { } token)
                     {
                         lock (tokens)
@@ -127,7 +129,8 @@ public sealed class KvSession : IAsyncDisposable
         }
     }
 
-    async ValueTask<bool> Next(ConfiguredCancelableAsyncEnumerable<GeneratedPiece>.Enumerator pieces, int before,
+    // before: tokens of the conversation before the turn, as long as nothing of its answer was read.
+    async ValueTask<bool> Next(ConfiguredCancelableAsyncEnumerable<GeneratedPiece>.Enumerator pieces, int? before,
         CancellationToken cancellation)
     {
         try
@@ -138,12 +141,12 @@ public sealed class KvSession : IAsyncDisposable
         {
             throw new ObjectDisposedException(nameof(KvSession), "The session was disposed while this turn was running.");
         }
-        catch (KvBudgetException)
+        catch (KvBudgetException) when (before is not null)
         {
             // Refused before it began: nothing was said.
             lock (tokens)
             {
-                tokens.RemoveRange(before, tokens.Count - before);
+                tokens.RemoveRange(before.Value, tokens.Count - before.Value);
             }
             throw;
         }

@@ -139,6 +139,26 @@ public sealed class SessionTests : IDisposable
     }
 
     [Fact]
+    public async Task A_turn_refused_after_it_began_keeps_what_was_read_of_it()
+    {
+        KvEngineOptions options = new() { Device = "cpu", Threads = 1, KvType = "f32", MaxSequences = 1, MaxStepTokens = 32, KvBudgetBytes = 1 << 20 };
+        using KvEngine engine = rig.Engine(options, pageTokens: 16);
+        Request? request = null;
+        engine.Arriving = arriving => request = arriving;
+        KvSession session = engine.OpenSession();
+        List<int> said = [.. Prompt(10)];
+        IAsyncEnumerator<GeneratedPiece> turn = session.GenerateAsync(said, four, Cancellation).GetAsyncEnumerator(Cancellation);
+        Task<bool> first = turn.MoveNextAsync().AsTask();
+        engine.Turn();
+        Assert.True(await first);
+        int read = turn.Current.Token!.Value;
+        said.Clear(); // the caller's own
+        request!.Fail(new KvBudgetException("No room.", 2, 1));
+        await Assert.ThrowsAsync<KvBudgetException>(() => turn.MoveNextAsync().AsTask());
+        Assert.Equal([.. Prompt(10), read], session.Tokens);
+    }
+
+    [Fact]
     public async Task Callers_of_every_kind_at_once_leave_the_store_whole()
     {
         await using KvEngine engine = Engine(sequences: 6, budget: 20 * 16 * 4 * 2 * 8 * sizeof(float));
