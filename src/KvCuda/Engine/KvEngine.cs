@@ -38,6 +38,8 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     readonly List<int> histories = [];
     readonly string format; // whatever else the stored bits depend on: part of every cache key
     Tensor history;
+    readonly TaskCompletionSource freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    int disposing;
     volatile bool stopping;
     volatile Exception? broken;
 
@@ -334,10 +336,22 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         }
     }
 
-    /// <summary>Ends running requests with <see cref="ObjectDisposedException"/> and frees everything.</summary>
+    /// <summary>
+    /// Ends running requests with <see cref="ObjectDisposedException"/> and frees everything. Whoever else disposes it meanwhile
+    /// waits for the same end.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
-        if (!stopping)
+        if (Interlocked.Exchange(ref disposing, 1) == 0)
+        {
+            await Shut().ConfigureAwait(false);
+        }
+        await freed.Task.ConfigureAwait(false);
+    }
+
+    async Task Shut()
+    {
+        try
         {
             stopping = true;
             wake.Release();
@@ -347,6 +361,13 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
             }
             await ended.Task.ConfigureAwait(false);
             model.Dispose();
+            freed.SetResult();
+        }
+#pragma warning disable CA1031 // told to everyone who disposes
+        catch (Exception error)
+#pragma warning restore CA1031
+        {
+            freed.SetException(error);
         }
     }
 

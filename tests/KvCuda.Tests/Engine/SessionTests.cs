@@ -159,6 +159,27 @@ public sealed class SessionTests : IDisposable
     }
 
     [Fact]
+    public async Task Two_who_dispose_an_engine_at_once_both_return_when_all_is_freed()
+    {
+        KvEngine engine = Engine();
+        using SemaphoreSlim gate = new(0);
+        TaskCompletionSource entered = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        Task<bool> busy = engine.Ask(() =>
+        {
+            entered.SetResult();
+            return gate.Wait(TimeSpan.FromSeconds(30), Cancellation);
+        });
+        await entered.Task;
+        Task one = engine.DisposeAsync().AsTask(), other = engine.DisposeAsync().AsTask();
+        Assert.False(one.IsCompleted);
+        Assert.False(other.IsCompleted);
+        gate.Release();
+        await one;
+        await other;
+        Assert.True(await busy);
+    }
+
+    [Fact]
     public async Task Callers_of_every_kind_at_once_leave_the_store_whole()
     {
         await using KvEngine engine = Engine(sequences: 6, budget: 20 * 16 * 4 * 2 * 8 * sizeof(float));
