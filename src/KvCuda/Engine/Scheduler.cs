@@ -71,17 +71,18 @@ internal sealed class Scheduler(LoadedModel model)
     }
 
     /// <summary>The request is finished or failed: its pages go back.</summary>
+    /// <remarks>It is listed until they have: should that fail, <see cref="FailAll"/> still tells its listener.</remarks>
     public void Remove(Request request)
     {
-        if (!running.Remove(request))
-        {
-            waiting.Remove(request);
-        }
         Release(request);
         if (request.Scope.Session < 0)
         {
             // A scope of this request alone: nobody can ever find what it computed.
             model.Store.ClearScope(request.Scope);
+        }
+        if (!running.Remove(request))
+        {
+            waiting.Remove(request);
         }
     }
 
@@ -223,8 +224,8 @@ internal sealed class Scheduler(LoadedModel model)
     void Preempt(Request youngest)
     {
         Preemptions++;
-        running.RemoveAt(running.Count - 1);
         Release(youngest);
+        running.RemoveAt(running.Count - 1);
         waiting.AddFirst(youngest);
     }
 

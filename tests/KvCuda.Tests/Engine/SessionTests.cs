@@ -180,6 +180,16 @@ public sealed class SessionTests : IDisposable
     }
 
     [Fact]
+    public async Task A_store_that_fails_as_a_request_ends_is_told_to_its_reader()
+    {
+        await using KvEngine engine = Engine();
+        // Closed under the engine's feet: giving the pages back fails.
+        IAsyncEnumerable<GeneratedPiece> pieces = engine.Stream(Prompt(5), four, default, engine.Model.Store.Close, Cancellation);
+        await Assert.ThrowsAsync<DeviceException>(() => Run(pieces).WaitAsync(TimeSpan.FromMinutes(1), Cancellation));
+        Assert.IsType<DeviceException>(engine.Failure);
+    }
+
+    [Fact]
     public async Task Callers_of_every_kind_at_once_leave_the_store_whole()
     {
         await using KvEngine engine = Engine(sequences: 6, budget: 20 * 16 * 4 * 2 * 8 * sizeof(float));
