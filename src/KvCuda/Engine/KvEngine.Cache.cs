@@ -122,7 +122,7 @@ public sealed partial class KvEngine
         return Ask(() => new RequestPlan
         {
             PromptTokens = prompt.Length,
-            CachedTokens = model.Store.Peek(prompt, scope),
+            CachedTokens = model.Store.Peek(prompt, scope, streaming),
             LongestTokens = longest,
             NeededBytes = model.Store.BytesFor(longest, streaming),
             BudgetBytes = model.Store.BudgetBytes,

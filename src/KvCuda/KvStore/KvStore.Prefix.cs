@@ -82,10 +82,10 @@ internal sealed partial class KvStore
     }
 
     /// <summary>How many tokens <see cref="Match"/> would find now. Changes nothing.</summary>
-    public int Peek(ReadOnlySpan<int> prompt, in KvScope scope)
+    public int Peek(ReadOnlySpan<int> prompt, in KvScope scope, KvStreaming? streaming = null)
     {
         int root = tree.FindRoot(scope);
-        return root == None ? 0 : Find(root, prompt, int.MaxValue) * pageTokens;
+        return root == None ? 0 : Find(root, prompt, PublishLimit(streaming), onDevice: streaming is not null) * pageTokens;
     }
 
     readonly List<(int Index, int Unit)> comingUp = [];  // scratch of Match

@@ -167,6 +167,29 @@ public sealed class StreamTests : IDisposable
         Assert.Equal(cold, Play(engine, (prompt, plain))[0]);
     }
 
+    [Fact]
+    public void A_plan_of_a_stream_counts_the_tokens_that_it_will_find()
+    {
+        using KvEngine engine = rig.Engine(new() { Device = "cpu", Threads = 1, MaxSequences = 1, MaxStepTokens = 16, KvType = "f32" }, 8);
+        int[] prompt = Prompt(60);
+        GenerateOptions plain = new() { MaxTokens = 1, IgnoreEos = true, Logprobs = 0 };
+        GenerateOptions slide = plain with { WhenFull = ContextFull.Slide, Sinks = 4, Window = 20 };
+        Play(engine, (prompt, plain));
+        Assert.Equal(56, Cached(plain));
+        Assert.Equal(24, Cached(slide));
+        Request? request = null;
+        engine.Arriving = arriving => request = arriving;
+        Play(engine, (prompt, slide));
+        Assert.Equal(24, request!.CachedTokens);
+
+        int Cached(GenerateOptions asked)
+        {
+            Task<RequestPlan> plan = engine.PlanAsync(prompt, asked);
+            engine.TakeErrands();
+            return plan.GetAwaiter().GetResult().CachedTokens;
+        }
+    }
+
     [Theory]
     [InlineData(-1, 10, "-1 sinks")]
     [InlineData(4, 0, "window of 0")]
