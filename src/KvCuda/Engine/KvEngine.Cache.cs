@@ -49,7 +49,7 @@ public sealed partial class KvEngine
         void Pin(KvSequence kv)
         {
             pin = model.Store.TryPin(kv, promptTokens.Count);
-            if (pin is not null && !scheduler.PreemptedFit())
+            if (pin is not null && !scheduler.BegunFit(kv))
             {
                 model.Store.Unpin(pin);
                 pin = null;

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using KvCuda.KvStore;
 using KvCuda.Model;
 
 namespace KvCuda.Engine;
@@ -168,7 +169,9 @@ internal sealed class Scheduler(LoadedModel model)
                 continue;
             }
             ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(request.Tokens);
-            if (RowsLeft(batch) == 0 || !model.Store.WouldFit(tokens.Length + 1, tokens, request.Scope, request.Streaming))
+            // What can begin, but beside the pins of today not end, waits for those to go or for being alone with them.
+            if (RowsLeft(batch) == 0 || !model.Store.WouldFit(tokens.Length + 1, tokens, request.Scope, request.Streaming)
+                || !model.Store.CanEverFit(request.LongestLength, tokens, request.Scope, request.Streaming))
             {
                 return;
             }
@@ -203,11 +206,19 @@ internal sealed class Scheduler(LoadedModel model)
     int RowsLeft(Batch batch) => scheduled.Count < batch.MaxSequences ? batch.MaxRows - rowsUsed : 0;
 
     /// <summary>
-    /// Whether what is pinned now leaves room for every request that ran before and was preempted: it has told its listener
-    /// tokens already, and must come to its end. Those that run are the store's care.
+    /// Whether what is pinned now leaves room for every request that has begun, should it begin again: it may have told its
+    /// listener tokens already, and must come to its end, preempted or not.
     /// </summary>
-    public bool PreemptedFit()
+    /// <param name="finished">of the request that ends now</param>
+    public bool BegunFit(KvSequence finished)
     {
+        foreach (Request request in running)
+        {
+            if (request.Kv != finished && CannotFit(request) is not null)
+            {
+                return false;
+            }
+        }
         foreach (Request request in waiting)
         {
             if (request.WasScheduled && CannotFit(request) is not null)

@@ -179,6 +179,28 @@ public sealed class SchedulerTests : IDisposable
         Assert.Equal(50, Done(pinning).PinnedTokens);
     }
 
+    [Fact]
+    public void A_pin_leaves_a_running_request_the_room_to_begin_again()
+    {
+        // 26 pages of 2 tokens. The stream has slid and holds few; begun again, it would need its chunk of 40 tokens as well, for
+        // which 16 pinned pages leave no room.
+        long page = 2 * 4 * 2 * 8 * sizeof(float);
+        using KvEngine engine = rig.Engine(options with { KvBudgetBytes = 26 * page, MaxStepTokens = 40, PinnedShare = 1 }, pageTokens: 2);
+        Request? stream = null;
+        engine.Arriving = request => stream ??= request;
+        GenerateOptions slide = five with { MaxTokens = 58, WhenFull = ContextFull.Slide, Sinks = 0, Window = 8 };
+        (IAsyncEnumerator<GeneratedPiece> pieces, Task<bool> first) = Start(engine, Prompt(2, 1), slide);
+        while (engine.Turn() && stream!.Tokens.Count < 50) { }
+        Task<PrecomputedPrompt> pinning = engine.PrecomputeAsync(Prompt(32));
+        while (engine.Turn()) { }
+        Assert.Contains("PinnedShare", Assert.Throws<InvalidRequestException>(() => Done(pinning)).Message, StringComparison.Ordinal);
+        Assert.Equal(58, MixRig.Listen(pieces, first).Heard.Count);
+        Assert.Equal(0, engine.Scheduler.Preemptions);
+        pinning = engine.PrecomputeAsync(Prompt(32));
+        while (engine.Turn()) { }
+        Assert.Equal(32, Done(pinning).PinnedTokens);
+    }
+
     [Theory]
     [InlineData(31, 16)]
     [InlineData(32, 16)]
