@@ -31,7 +31,8 @@ internal sealed class OurEngine : IContender
         return (prompt.Length / result.PrefillTokensPerSecond, count / Math.Max(result.DecodeTokensPerSecond, 1e-9));
     }
 
-    public double DecodeAt(int context, int count) => steps.DecodeAt(context, count);
+    // On the engine's thread: after a request's end it looks for work once more, and the batch is its own.
+    public double DecodeAt(int context, int count) => engine.Ask(() => steps.DecodeAt(context, count)).GetAwaiter().GetResult();
 
     public double DecodeTogether(int sequences, int prompt, int count)
     {
@@ -61,13 +62,14 @@ internal sealed class OurEngine : IContender
         return together > 0 ? perStep * count : double.NaN;
     }
 
-    public float[] Logits(int[] prompt) => new LogitsRun(engine.Model, PrefillMode.Converged).Run([prompt], 1)[0].Logits;
+    public float[] Logits(int[] prompt) =>
+        engine.Ask(() => new LogitsRun(engine.Model, PrefillMode.Converged).Run([prompt], 1)[0].Logits).GetAwaiter().GetResult();
 
     public (double Step, double Streamed)? Allocations()
     {
         const int count = 64;
         int[] prompt = Prompts.Random(7, 64, engine.Model.Config.Vocabulary);
-        double step = steps.AllocatedPerStep(count);
+        double step = engine.Ask(() => steps.AllocatedPerStep(count)).GetAwaiter().GetResult();
         Complete(prompt, count + 1, null).GetAwaiter().GetResult();
         // Bytes of the second half of a generation, where nothing grows any more that was not there before.
         long start = 0, end = 0;
