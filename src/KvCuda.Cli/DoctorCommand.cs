@@ -91,7 +91,7 @@ internal static class DoctorCommand
         string there = string.Join(", ", Enum.GetValues<InstructionSet>().Where(set => set.IsAvailable()).Select(set => set.Name()));
         try
         {
-            return $"{InstructionSets.Chosen().Name()} ({InstructionSets.Variable}=avx512|avx2|portable forces one; here: {there})";
+            return $"{InstructionSets.Chosen().Name()} ({InstructionSets.Variable}=amx|avx512|avx2|portable forces one; here: {there})";
         }
         catch (DeviceException error)
         {

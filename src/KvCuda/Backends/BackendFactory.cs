@@ -13,8 +13,15 @@ internal static class BackendFactory
     /// <exception cref="DeviceException">The device, its driver or its compiler is not there.</exception>
     public static IBackend Create(string device, int threads, Numerics numerics = Numerics.Fast) => device switch
     {
-        "cpu" => new CpuBackend(threads),
-        "auto" => CudaBackend.TryOpen(numerics, out _) ?? (IBackend)new CpuBackend(threads),
+        "cpu" => Cpu(threads, numerics),
+        "auto" => CudaBackend.TryOpen(numerics, out _) ?? Cpu(threads, numerics),
         _ => CudaBackend.Open(device, numerics),
     };
+
+    // AMX keeps 16 bits of an activation; whoever asks for exact arithmetic gets the next best.
+    static IBackend Cpu(int threads, Numerics numerics)
+    {
+        InstructionSet chosen = InstructionSets.Chosen();
+        return new CpuBackend(threads, chosen == InstructionSet.Amx && numerics == Numerics.Exact ? InstructionSet.Avx512 : chosen);
+    }
 }

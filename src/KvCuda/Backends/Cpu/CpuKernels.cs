@@ -1,3 +1,4 @@
+using KvCuda.Backends.Cpu.Amx;
 using KvCuda.Tensors;
 
 namespace KvCuda.Backends.Cpu;
@@ -7,6 +8,7 @@ internal abstract class CpuKernels
 {
     public static CpuKernels Of(InstructionSet set) => set switch
     {
+        InstructionSet.Amx => new AmxKernels(),
         InstructionSet.Avx512 => new CpuKernels<Lanes512, Lanes512>(),
         InstructionSet.Avx2 => new CpuKernels<Lanes256, Register256>(),
         _ => new CpuKernels<Lanes128, Register128>(),
@@ -17,6 +19,25 @@ internal abstract class CpuKernels
 
     /// <summary>y = softmax(scale * q · Kᵀ) · V over what each row sees.</summary>
     public abstract void Attend(ThreadTeam team, Attention attention);
+}
+
+/// <summary>AVX-512, and what AMX does better.</summary>
+internal sealed class AmxKernels : CpuKernels
+{
+    readonly CpuKernels<Lanes512, Lanes512> others = new();
+
+    public override void MatMul(ThreadTeam team, Product product, DType weightType)
+    {
+        // By the matrix alone, never by the rows: a row's bits do not depend on how many there are.
+        if (weightType == DType.BF16 && TileProduct.Takes(product.Inputs, product.Outputs))
+        {
+            TileProduct.Run(team, product);
+            return;
+        }
+        others.MatMul(team, product, weightType);
+    }
+
+    public override void Attend(ThreadTeam team, Attention attention) => others.Attend(team, attention);
 }
 
 /// <inheritdoc/>

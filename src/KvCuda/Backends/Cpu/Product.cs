@@ -63,6 +63,21 @@ internal unsafe struct Product
         }
     }
 
+    /// <summary>Writes eight finished sums.</summary>
+    public readonly void Put8(int row, int output, Vector256<float> sums)
+    {
+        if (Bias == null)
+        {
+            float* y = Y + (long)row * Outputs + output;
+            (Accumulate ? Vector256.Load(y) + sums : sums).Store(y);
+            return;
+        }
+        for (int i = 0; i < 8; i++)
+        {
+            Put(row, output + i, sums[i]);
+        }
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
     readonly float BiasOf(int output) => BiasType switch
     {

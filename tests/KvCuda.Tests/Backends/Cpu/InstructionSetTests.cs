@@ -20,8 +20,8 @@ public sealed class InstructionSetTests
         Assert.Equal(InstructionSets.Best, InstructionSets.Parse(""));
         Assert.Equal(InstructionSet.Portable, InstructionSets.Parse("portable"));
         DeviceException unknown = Assert.Throws<DeviceException>(() => InstructionSets.Parse("sse9"));
-        Assert.Contains("'sse9'; it must be avx512, avx2 or portable", unknown.Message, StringComparison.Ordinal);
-        foreach ((string name, InstructionSet set) in new[] { ("avx512", InstructionSet.Avx512), ("avx2", InstructionSet.Avx2) })
+        Assert.Contains("'sse9'; it must be amx, avx512, avx2 or portable", unknown.Message, StringComparison.Ordinal);
+        foreach ((string name, InstructionSet set) in new[] { ("amx", InstructionSet.Amx), ("avx512", InstructionSet.Avx512), ("avx2", InstructionSet.Avx2) })
         {
             if (set.IsAvailable())
             {
