@@ -9,6 +9,9 @@ internal enum Numerics
     /// <summary>Nothing but the row: not the number of rows in the call, the batch mates, or prompt chunk or decode.</summary>
     Consistent,
 
-    /// <summary>Consistent, and activations are never rounded to a type with fewer bits than f32.</summary>
+    /// <summary>
+    /// Consistent, and activations are never rounded to a type with fewer bits than f32. Int8 weights are no exception to how they are
+    /// multiplied: with activations as 16-bit integers, whatever the class.
+    /// </summary>
     Exact,
 }

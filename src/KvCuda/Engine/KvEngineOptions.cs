@@ -60,8 +60,8 @@ public sealed record KvEngineOptions
 
     /// <summary>
     /// <c>stored</c>: as the files have them, in place. <c>int8</c> (CPU only): the matrices are quantised when the model is loaded,
-    /// in groups of 32 numbers with a scale each: about half of bf16's memory and bytes read per token, at a small loss that
-    /// <c>kvcuda perplexity</c> measures.
+    /// in groups of 32 numbers with a scale each, and multiplied with activations rounded to 16 bits: about half of bf16's memory and bytes
+    /// read per token, at a small loss that <c>kvcuda perplexity</c> measures.
     /// </summary>
     public string Weights { get; init; } = "stored";
 

@@ -20,4 +20,7 @@ internal static class BF16
         }
         return (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
     }
+
+    /// <summary>The least bf16 that is not below a number that is finite and not negative.</summary>
+    public static ushort FromSingleUp(float value) => (ushort)(BitConverter.SingleToUInt32Bits(value) + 0xFFFF >> 16);
 }

@@ -1,6 +1,6 @@
 namespace KvCuda.Tensors;
 
-/// <summary>The element types that tensors have. Arithmetic is always f32; these are how numbers are kept.</summary>
+/// <summary>The element types that tensors have. Arithmetic is f32, but for products with int8 weights; these are how numbers are kept.</summary>
 public enum DType
 {
     /// <summary>IEEE binary32.</summary>
@@ -16,7 +16,8 @@ public enum DType
     I32,
 
     /// <summary>
-    /// Weights quantised at load: groups of 32 numbers, each an f32 scale and 32 signed bytes; a number is scale * byte.
+    /// Weights quantised at load: groups of 32 numbers, each a bf16 scale and 32 signed bytes; a number is scale * byte. Rows do not lie
+    /// one after another, but sixteen side by side.
     /// </summary>
     Int8,
 }
@@ -24,12 +25,12 @@ public enum DType
 /// <summary>Sizes and names of <see cref="DType"/>.</summary>
 public static class DTypes
 {
-    /// <summary>Bytes of one element; of <see cref="DType.Int8"/> without its share of the group's scale.</summary>
+    /// <summary>Bytes of one element; of <see cref="DType.Int8"/> without its share of the group's scale and of padding.</summary>
     public static int Bytes(this DType type) => type switch { DType.F32 or DType.I32 => 4, DType.Int8 => 1, _ => 2 };
 
-    /// <summary>Bytes of so many elements, the scales of groups included.</summary>
-    internal static long Bytes(this DType type, long count) =>
-        type == DType.Int8 ? count / Int8Group.Numbers * Int8Group.Bytes : count * type.Bytes();
+    /// <summary>Bytes of a matrix; of <see cref="DType.Int8"/> with scales and padding.</summary>
+    internal static long Bytes(this DType type, int rows, int columns) =>
+        type == DType.Int8 ? new Int8Layout(rows, columns).Bytes : (long)rows * columns * type.Bytes();
 
     /// <summary>The name used on the command line and in messages: f32, f16, bf16, i32.</summary>
     public static string Name(this DType type) => type switch

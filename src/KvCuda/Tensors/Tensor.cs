@@ -20,19 +20,23 @@ internal readonly struct Tensor(string name, DType type, nint address, int rows,
 
     public long Count => (long)Rows * Columns;
 
-    public long Bytes => Type.Bytes(Count);
+    public long Bytes => Type.Bytes(Rows, Columns);
 
     /// <summary>The first <paramref name="count"/> rows.</summary>
     public Tensor Top(int count) => Slice(0, count);
 
-    /// <summary>Rows [start, start + count).</summary>
+    /// <summary>Rows [start, start + count). Of <see cref="DType.Int8"/> they begin with a block of sixteen.</summary>
     public Tensor Slice(int start, int count)
     {
         if ((uint)start > (uint)Rows || (uint)count > (uint)(Rows - start))
         {
             throw new ArgumentOutOfRangeException(nameof(count), $"{this}: rows [{start}, {start + count}) were asked for.");
         }
-        return new(Name, Type, Address + (nint)Type.Bytes((long)start * Columns), count, Columns);
+        if (Type == DType.Int8 && start % Int8Layout.Block != 0)
+        {
+            throw new ArgumentException($"{this}: rows lie in blocks of {Int8Layout.Block}, and none begins at row {start}.", nameof(start));
+        }
+        return new(Name, Type, Address + (nint)Type.Bytes(start, Columns), count, Columns);
     }
 
     /// <summary>Numbers [start, start + count) of a vector, as a vector.</summary>

@@ -6,7 +6,7 @@ using TensorPrimitives = System.Numerics.Tensors.TensorPrimitives;
 
 namespace KvCuda.Weights;
 
-/// <summary>Weights as int8 (<see cref="Int8Group"/>), made when a model is loaded.</summary>
+/// <summary>Weights as int8 (<see cref="Int8Layout"/>), made when a model is loaded.</summary>
 static unsafe class Quantiser
 {
     /// <summary>
@@ -14,37 +14,43 @@ static unsafe class Quantiser
     /// step reads. Embeddings are not (a token reads one row), nor norms and biases (a few numbers that scale or shift everything),
     /// nor a matrix whose rows are not whole groups.
     /// </summary>
-    public static bool Takes(TensorRole role, in Tensor tensor) => tensor.Columns % Int8Group.Numbers == 0
+    public static bool Takes(TensorRole role, in Tensor tensor) => tensor.Columns % Int8Layout.Group == 0
         && role is TensorRole.Query or TensorRole.Key or TensorRole.Value or TensorRole.Output or TensorRole.Gate or TensorRole.Up
             or TensorRole.Down or TensorRole.Head;
 
-    /// <summary>destination = source, rounded to the nearest multiple of each group's scale (ties to even), on all cores.</summary>
-    /// <param name="destination">(rows, columns) int8</param>
+    /// <summary>
+    /// destination = source, rounded to the nearest multiple of each group's scale (ties to even), on all cores. The scale is the
+    /// group's largest magnitude / 127, rounded up to bf16: no byte leaves ±127, and no number is off by more than half a scale.
+    /// </summary>
+    /// <param name="destination">(rows, columns) int8, zeroed</param>
     /// <param name="source">(rows, columns) f32, f16 or bf16; columns a multiple of 32. A group with a number that is not finite becomes NaN</param>
     public static void Quantise(in Tensor destination, in Tensor source)
     {
         Expect.Shape(destination, source.Rows, source.Columns);
         Expect.Type(destination, DType.Int8);
         (Tensor to, Tensor from) = (destination, source);
-        int rows = Math.Max(1, (1 << 18) / from.Columns);
-        Parallel.For(0, (from.Rows + rows - 1) / rows, () => new float[from.Columns], (block, _, row) =>
+        Int8Layout layout = new(to.Rows, to.Columns);
+        Parallel.For(0, layout.Blocks, () => new float[from.Columns], (block, _, row) =>
         {
-            for (int r = block * rows; r < Math.Min(from.Rows, (block + 1) * rows); r++)
+            byte* place = (byte*)to.Address + block * layout.BlockBytes;
+            for (int r = block * Int8Layout.Block; r < Math.Min(from.Rows, (block + 1) * Int8Layout.Block); r++)
             {
                 Widen(row, from.Slice(r, 1));
-                Row((Int8Group*)to.Slice(r, 1).Address, row);
+                Row(place, layout, r, row);
             }
             return row;
         }, _ => { });
     }
 
-    /// <summary>The numbers that a quantised row stands for.</summary>
-    public static void Dequantise(Span<float> numbers, in Tensor row)
+    /// <summary>The numbers that a row of a quantised weight stands for.</summary>
+    public static void Dequantise(Span<float> numbers, in Tensor weight, int row)
     {
-        Int8Group* group = (Int8Group*)row.Address;
+        Int8Layout layout = new(weight.Rows, weight.Columns);
+        byte* block = (byte*)weight.Address + row / Int8Layout.Block * layout.BlockBytes;
         for (int i = 0; i < numbers.Length; i++)
         {
-            numbers[i] = group[i / Int8Group.Numbers].Scale * group[i / Int8Group.Numbers].Q[i % Int8Group.Numbers];
+            float scale = BF16.ToSingle(((ushort*)block)[Int8Layout.ScaleAt(row, i)]);
+            numbers[i] = scale * ((sbyte*)block)[layout.QuadAt(row, i) + i % Int8Layout.Quad];
         }
     }
 
@@ -69,10 +75,10 @@ static unsafe class Quantiser
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static void Row(Int8Group* group, ReadOnlySpan<float> row)
+    static void Row(byte* block, in Int8Layout layout, int output, ReadOnlySpan<float> row)
     {
         ref float numbers = ref MemoryMarshal.GetReference(row);
-        for (int i = 0; i < row.Length; i += Int8Group.Numbers, group++)
+        for (int i = 0; i < row.Length; i += Int8Layout.Group)
         {
             Vector256<float> a = Vector256.LoadUnsafe(ref numbers, (nuint)i), b = Vector256.LoadUnsafe(ref numbers, (nuint)i + 8);
             Vector256<float> c = Vector256.LoadUnsafe(ref numbers, (nuint)i + 16), d = Vector256.LoadUnsafe(ref numbers, (nuint)i + 24);
@@ -82,12 +88,16 @@ static unsafe class Quantiser
             {
                 largest = MathF.Max(largest, most[lane]); // NaN wins
             }
-            float scale = float.IsFinite(largest) ? largest / 127 : float.NaN;
-            group->Scale = scale;
+            ushort scale = float.IsFinite(largest) ? BF16.FromSingleUp(largest / 127) : BF16.FromSingle(float.NaN);
+            ((ushort*)block)[Int8Layout.ScaleAt(output, i)] = scale;
             // A scale that underflowed stands for nothing but zeros.
-            Vector256<float> inverse = Vector256.Create(scale > 0 ? scale : float.PositiveInfinity);
-            Vector256<short> low = Vector256.Narrow(Round(a / inverse), Round(b / inverse)), high = Vector256.Narrow(Round(c / inverse), Round(d / inverse));
-            Vector256.Narrow(low, high).Store(group->Q);
+            Vector256<float> divisor = Vector256.Create(scale > 0 ? BF16.ToSingle(scale) : float.PositiveInfinity);
+            Vector256<short> low = Vector256.Narrow(Round(a / divisor), Round(b / divisor)), high = Vector256.Narrow(Round(c / divisor), Round(d / divisor));
+            Vector256<int> quads = Vector256.Narrow(low, high).AsInt32();
+            for (int quad = 0; quad < Int8Layout.Group / Int8Layout.Quad; quad++)
+            {
+                *(int*)(block + layout.QuadAt(output, i + quad * Int8Layout.Quad)) = quads[quad];
+            }
         }
     }
 

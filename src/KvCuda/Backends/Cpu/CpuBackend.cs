@@ -34,7 +34,7 @@ internal sealed unsafe class CpuBackend : IBackend
     // --- memory ---
 
     public Tensor Allocate(string name, DType type, int rows, int columns) =>
-        new(name, type, AllocateBytes(name, type.Bytes((long)rows * columns)), rows, columns);
+        new(name, type, AllocateBytes(name, type.Bytes(rows, columns)), rows, columns);
 
     public nint AllocateBytes(string name, long bytes)
     {

@@ -6,12 +6,15 @@ namespace KvCuda.Backends.Cpu;
 /// <summary>The kernels made of one instruction set.</summary>
 internal abstract class CpuKernels
 {
+    /// <summary>Below this many products, waking the team costs more than the work.</summary>
+    public const long WorthSharing = 64 * 1024;
+
     public static CpuKernels Of(InstructionSet set) => set switch
     {
         InstructionSet.Amx => new AmxKernels(),
-        InstructionSet.Avx512 => new CpuKernels<Lanes512, Lanes512>(),
-        InstructionSet.Avx2 => new CpuKernels<Lanes256, Register256>(),
-        _ => new CpuKernels<Lanes128, Register128>(),
+        InstructionSet.Avx512 => new CpuKernels<Lanes512, Lanes512, Int8Sums512>(),
+        InstructionSet.Avx2 => new CpuKernels<Lanes256, Register256, Int8Sums256>(),
+        _ => new CpuKernels<Lanes128, Register128, Int8Sums128>(),
     };
 
     /// <summary>y (+)= x · weightᵀ (+ bias).</summary>
@@ -24,7 +27,7 @@ internal abstract class CpuKernels
 /// <summary>AVX-512, and what AMX does better.</summary>
 internal sealed class AmxKernels : CpuKernels
 {
-    readonly CpuKernels<Lanes512, Lanes512> others = new();
+    readonly CpuKernels<Lanes512, Lanes512, Int8Sums512> others = new();
 
     public override void MatMul(ThreadTeam team, Product product, DType weightType)
     {
@@ -43,12 +46,10 @@ internal sealed class AmxKernels : CpuKernels
 /// <inheritdoc/>
 /// <typeparam name="TLanes">sixteen lanes</typeparam>
 /// <typeparam name="TRegister">one register of it</typeparam>
-internal sealed unsafe class CpuKernels<TLanes, TRegister> : CpuKernels
-    where TLanes : struct, ILanes<TLanes> where TRegister : struct, IRegister<TRegister>
+/// <typeparam name="TSums">products of integers, for as many outputs as such a register has lanes</typeparam>
+internal sealed unsafe class CpuKernels<TLanes, TRegister, TSums> : CpuKernels
+    where TLanes : struct, ILanes<TLanes> where TRegister : struct, IRegister<TRegister> where TSums : struct, IInt8Sums<TSums, TRegister>
 {
-    // Below this many products, waking the team costs more than the work.
-    const long WorthSharing = 64 * 1024;
-
     // A share of weights: some microseconds of reading.
     const long ShareBytes = 128 * 1024;
 
@@ -63,7 +64,7 @@ internal sealed unsafe class CpuKernels<TLanes, TRegister> : CpuKernels
                 MatMul<ushort, BF16Element>(team, product);
                 break;
             case DType.Int8:
-                MatMul<Int8Group, Int8Element>(team, product);
+                Int8Kernel<TSums, TRegister>.Run(team, product);
                 break;
             default:
                 MatMul<Half, F16Element>(team, product);
@@ -86,7 +87,7 @@ internal sealed unsafe class CpuKernels<TLanes, TRegister> : CpuKernels
             XLanes.Row(product.X + (long)row * product.Inputs, product.Inputs, TElement.SplitsEvenOdd, lanes.Address + row * width);
         }
         long weights = (long)product.Inputs * product.Outputs;
-        int shares = (int)Math.Clamp(weights * sizeof(T) / TElement.Numbers / ShareBytes, 4 * team.Members, 64 * team.Members);
+        int shares = (int)Math.Clamp(weights * sizeof(T) / ShareBytes, 4 * team.Members, 64 * team.Members);
         team.Run(&MatvecKernel<TLanes, T, TElement>.Share, &product, shares, alone: product.Rows * weights < WorthSharing);
     }
 

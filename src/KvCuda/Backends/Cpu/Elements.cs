@@ -15,9 +15,6 @@ internal unsafe interface IElement<T> where T : unmanaged
     /// </summary>
     static abstract bool SplitsEvenOdd { get; }
 
-    /// <summary>Numbers that one <typeparamref name="T"/> holds: 1, or the 32 of a step.</summary>
-    static abstract int Numbers { get; }
-
     /// <summary>The first group of the 32 numbers from <paramref name="source"/> on.</summary>
     static abstract TLanes First<TLanes>(T* source) where TLanes : struct, ILanes<TLanes>;
 
@@ -37,8 +34,6 @@ internal unsafe interface IElement<T> where T : unmanaged
 internal readonly unsafe struct F32Element : IElement<float>
 {
     public static bool SplitsEvenOdd => false;
-
-    public static int Numbers => 1;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes First<TLanes>(float* source) where TLanes : struct, ILanes<TLanes> => TLanes.Load(source);
@@ -63,8 +58,6 @@ internal readonly unsafe struct F32Element : IElement<float>
 internal readonly unsafe struct BF16Element : IElement<ushort>
 {
     public static bool SplitsEvenOdd => true;
-
-    public static int Numbers => 1;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes First<TLanes>(ushort* source) where TLanes : struct, ILanes<TLanes> => TLanes.EvenBF16(source);
@@ -92,8 +85,6 @@ internal readonly unsafe struct F16Element : IElement<Half>
     public const int Infinity = 0x0F80_0000;
 
     public static bool SplitsEvenOdd => false;
-
-    public static int Numbers => 1;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TLanes First<TLanes>(Half* source) where TLanes : struct, ILanes<TLanes> => TLanes.LoadF16(source);

@@ -114,10 +114,10 @@ internal static unsafe class GemmKernel<TLanes, TRegister, T, TElement>
         T* padded = stackalloc T[Product.Step];
         for (int i = 0; i < PanelOutputs; i++)
         {
-            T* w = (T*)p.Weight + (long)(output + i) * p.Inputs / TElement.Numbers;
+            T* w = (T*)p.Weight + (long)(output + i) * p.Inputs;
             float* to = panel + i * 16;
             int step = 0;
-            for (; output + i < p.Outputs && (step + 1) * Product.Step <= p.Inputs; step++, w += Product.Step / TElement.Numbers, to += PanelOutputs * 16)
+            for (; output + i < p.Outputs && (step + 1) * Product.Step <= p.Inputs; step++, w += Product.Step, to += PanelOutputs * 16)
             {
                 TLanes.Store(TElement.First<TLanes>(w), to);
                 TLanes.Store(TElement.Second<TLanes>(w), to + group);

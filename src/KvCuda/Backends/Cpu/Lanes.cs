@@ -45,9 +45,6 @@ internal unsafe interface ILanes<TSelf> : IRegister<TSelf> where TSelf : struct,
     /// <summary>Sixteen f16 in order.</summary>
     static abstract TSelf LoadF16(Half* source);
 
-    /// <summary>Sixteen signed bytes in order.</summary>
-    static abstract TSelf LoadInt8(sbyte* source);
-
     /// <summary>
     /// The sum of all lanes, by halving: lanes j and j + 8, then j and j + 4, j and j + 2, the last two.
     /// </summary>
@@ -106,10 +103,6 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
         Vector512<int> special = Vector512.GreaterThanOrEqual(magnitude, Vector512.Create(F16Element.Infinity));
         return new((sign | finite | (special & Vector512.Create(0x7F80_0000))).AsSingle());
     }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes512 LoadInt8(sbyte* source) =>
-        new(Avx512F.ConvertToVector512Single(Avx512F.ConvertToVector512Int32(Vector128.Load(source))));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Lanes512 a) => Lanes256.SumOf(a.v.GetLower() + a.v.GetUpper());
@@ -201,11 +194,6 @@ internal readonly unsafe struct Lanes256(Vector256<float> lower, Vector256<float
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 LoadF16(Half* source) => new(EightF16(source), EightF16(source + 8));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes256 LoadInt8(sbyte* source) => new(
-        Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(source)),
-        Avx.ConvertToVector256Single(Avx2.ConvertToVector256Int32(source + 8)));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Lanes256 a) => SumOf(a.low + a.high);
@@ -310,16 +298,6 @@ internal readonly unsafe struct Lanes128(Vector128<float> first, Vector128<float
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 LoadF16(Half* source) =>
         new(FourF16(source), FourF16(source + 4), FourF16(source + 8), FourF16(source + 12));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Lanes128 LoadInt8(sbyte* source)
-    {
-        Vector128<sbyte> bytes = Vector128.Load(source);
-        Vector128<short> low = Vector128.WidenLower(bytes), high = Vector128.WidenUpper(bytes);
-        return new(
-            Vector128.ConvertToSingle(Vector128.WidenLower(low)), Vector128.ConvertToSingle(Vector128.WidenUpper(low)),
-            Vector128.ConvertToSingle(Vector128.WidenLower(high)), Vector128.ConvertToSingle(Vector128.WidenUpper(high)));
-    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float Sum(Lanes128 x) => SumOf((x.a + x.c) + (x.b + x.d));

@@ -44,21 +44,21 @@ internal static unsafe class MatvecKernel<TLanes, T, TElement>
         int whole = p.Inputs / Product.Step, tail = p.Inputs % Product.Step, width = p.Steps * Product.Step;
         T* padded = stackalloc T[Product.Step]; // zeros, but for the last inputs of a row
         float* sums = stackalloc float[2 * 4 * 16]; // [row][first group, second group]
-        T* w = (T*)p.Weight + (long)start * p.Inputs / TElement.Numbers;
+        T* w = (T*)p.Weight + (long)start * p.Inputs;
         for (int output = start; output < end; output++)
         {
             Steps<TRows>(w, p.Lanes, width, whole, sums, carryOn: false);
             if (tail > 0)
             {
                 // The last inputs mod 32 numbers, padded with zeros, take one more step like all others.
-                Unsafe.CopyBlockUnaligned(padded, w + (long)whole * Product.Step / TElement.Numbers, (uint)(tail * sizeof(T)));
+                Unsafe.CopyBlockUnaligned(padded, w + (long)whole * Product.Step, (uint)(tail * sizeof(T)));
                 Steps<TRows>(padded, p.Lanes + whole * Product.Step, width, 1, sums, carryOn: true);
             }
             for (int row = 0; row < TRows.Value; row++)
             {
                 p.Put(row, output, TLanes.Sum(TLanes.Add(TLanes.Load(sums + 32 * row), TLanes.Load(sums + 32 * row + 16))));
             }
-            w += p.Inputs / TElement.Numbers;
+            w += p.Inputs;
         }
     }
 
@@ -90,7 +90,7 @@ internal static unsafe class MatvecKernel<TLanes, T, TElement>
                 odd3 = TLanes.Load(sums + 112);
             }
         }
-        for (long k = 0, end = (long)steps * Product.Step; k < end; k += Product.Step, w += Product.Step / TElement.Numbers)
+        for (long k = 0, end = (long)steps * Product.Step; k < end; k += Product.Step, w += Product.Step)
         {
             Prefetch(w);
             TLanes first = TElement.First<TLanes>(w), second = TElement.Second<TLanes>(w);
@@ -141,7 +141,7 @@ internal static unsafe class MatvecKernel<TLanes, T, TElement>
         if (Sse.IsSupported)
         {
             Sse.Prefetch0((byte*)w + Ahead);
-            if (Product.Step / TElement.Numbers * sizeof(T) > 64)
+            if (Product.Step * sizeof(T) > 64)
             {
                 Sse.Prefetch0((byte*)w + Ahead + 64);
             }

@@ -22,6 +22,10 @@ internal readonly struct Five : ICount { public static int Value => 5; }
 
 internal readonly struct Six : ICount { public static int Value => 6; }
 
+internal readonly struct Seven : ICount { public static int Value => 7; }
+
+internal readonly struct Eight : ICount { public static int Value => 8; }
+
 /// <summary>y[r,o] (+)= x[r,:] · weight[o,:] (+ bias[o]): what the matrix kernels are given.</summary>
 internal unsafe struct Product
 {
@@ -75,6 +79,33 @@ internal unsafe struct Product
         for (int i = 0; i < 8; i++)
         {
             Put(row, output + i, sums[i]);
+        }
+    }
+
+    /// <summary>Writes finished sums of some rows, [row][16 outputs], as far as there are outputs.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public readonly void PutBlock(int row, int rows, int output, float* sums)
+    {
+        int outputs = Math.Min(16, Outputs - output);
+        float* y = Y + (long)row * Outputs + output;
+        Vector512<float> bias = default;
+        for (int i = 0; Bias != null && i < outputs; i++)
+        {
+            bias = bias.WithElement(i, BiasOf(output + i));
+        }
+        for (int r = 0; r < rows; r++, y += Outputs, sums += 16)
+        {
+            Vector512<float> sum = Vector512.Load(sums);
+            sum = Bias == null ? sum : sum + bias;
+            if (outputs == 16)
+            {
+                (Accumulate ? Vector512.Load(y) + sum : sum).Store(y);
+                continue;
+            }
+            for (int i = 0; i < outputs; i++)
+            {
+                y[i] = Accumulate ? y[i] + sum[i] : sum[i];
+            }
         }
     }
 
