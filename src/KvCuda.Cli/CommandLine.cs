@@ -29,6 +29,10 @@ internal static class CommandLine
             configuration.Error.WriteLine(asked == root ? "Try: kvcuda --help" : $"Try: kvcuda {asked.Name} --help");
             return WrongUsage;
         }
+        if (parse.CommandResult.Command.Name == ChatCommand.Name)
+        {
+            configuration.ProcessTerminationTimeout = null; // there, Ctrl-C stops an answer and not the process
+        }
         try
         {
             return parse.Invoke(configuration);

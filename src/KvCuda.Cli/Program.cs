@@ -5,6 +5,7 @@ using KvCuda.Cli;
 return CommandLine.Run(args,
 [
     RunCommand.Create(),
+    ChatCommand.Create(),
     LogitsCommand.Create(),
     PerplexityCommand.Create(),
     TokenizeCommand.Create(),

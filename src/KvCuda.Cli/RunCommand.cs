@@ -19,31 +19,15 @@ internal static class RunCommand
             Description = $"The text to go on from. Default: \"{DefaultPrompt}\".", Arity = ArgumentArity.ZeroOrOne,
         };
         Option<string?> tokens = new("--tokens") { Description = "Token ids instead of a text prompt: \"5 17 9\"." };
-        Option<int> count = new("-n", "--max-tokens") { Description = "Most tokens to generate.", DefaultValueFactory = _ => 128 };
-        Option<float> temperature = new("--temperature") { Description = "0 is greedy." };
-        Option<int> topK = new("--top-k") { Description = "Draw from so many likeliest tokens; 0 is all." };
-        Option<float> topP = new("--top-p") { Description = "Draw from the likeliest tokens of this total probability.", DefaultValueFactory = _ => 1 };
-        Option<float> minP = new("--min-p") { Description = "Draw only tokens of at least this share of the likeliest one's probability." };
-        Option<float> penalty = new("--repetition-penalty") { Description = "Above 1 discourages tokens already seen.", DefaultValueFactory = _ => 1 };
-        Option<ulong?> seed = new("--seed") { Description = "Same seed, same text." };
-        Option<string[]> stop = new("--stop") { Description = "A text that ends the generation; may be given several times." };
-        Option<bool> ignoreEos = new("--ignore-eos") { Description = "Go on after the end-of-sequence token." };
+        SamplingOptions sampling = new(maxTokens: 128);
         Option<int?> logprobs = new("--logprobs") { Description = "With --json: log-probabilities of the tokens and of so many alternatives." };
-        Option<string> whenFull = new("--when-full")
-        {
-            Description = "At the end of the context: stop, or slide (forget all but sinks and window, and go on at constant memory).",
-            DefaultValueFactory = _ => "stop",
-        };
-        whenFull.AcceptOnlyFromAmong("stop", "slide");
-        Option<int> sinks = new("--sinks") { Description = "With slide: so many first tokens stay.", DefaultValueFactory = _ => 4 };
-        Option<int?> window = new("--window") { Description = "With slide: so many latest tokens stay. Default: what sinks leave of the context." };
         Option<bool> json = new("--json") { Description = "One JSON object instead of streamed text." };
 
         Command command = new("run", "Generate text with a model, streamed.");
         model.AddTo(command);
+        sampling.AddTo(command);
         command.Add(prompt);
-        foreach (Option option in new Option[]
-            { model.KvReport, tokens, count, temperature, topK, topP, minP, penalty, seed, stop, ignoreEos, logprobs, whenFull, sinks, window, json })
+        foreach (Option option in new Option[] { model.KvReport, tokens, logprobs, json })
         {
             command.Add(option);
         }
@@ -55,22 +39,7 @@ internal static class RunCommand
             await using (engine.ConfigureAwait(false))
             {
                 double loadMs = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalMilliseconds;
-                GenerateOptions options = new()
-                {
-                    MaxTokens = parsed.GetValue(count),
-                    Temperature = parsed.GetValue(temperature),
-                    TopK = parsed.GetValue(topK),
-                    TopP = parsed.GetValue(topP),
-                    MinP = parsed.GetValue(minP),
-                    RepetitionPenalty = parsed.GetValue(penalty),
-                    Seed = parsed.GetValue(seed),
-                    Stop = parsed.GetValue(stop) ?? [],
-                    IgnoreEos = parsed.GetValue(ignoreEos),
-                    Logprobs = parsed.GetValue(logprobs),
-                    WhenFull = parsed.GetValue(whenFull) == "slide" ? ContextFull.Slide : ContextFull.Stop,
-                    Sinks = parsed.GetValue(sinks),
-                    Window = parsed.GetValue(window),
-                };
+                GenerateOptions options = sampling.Generate(parsed) with { Logprobs = parsed.GetValue(logprobs) };
                 await Generate(engine, parsed.GetValue(prompt) ?? DefaultPrompt, parsed.GetValue(tokens), options,
                     parsed.GetValue(json), loadMs, cancellation).ConfigureAwait(false);
                 if (parsed.GetValue(model.KvReport))
@@ -131,7 +100,8 @@ internal static class RunCommand
         output.Flush();
     }
 
-    static string Figures(KvEngine engine, GenerationResult result) => string.Create(CultureInfo.InvariantCulture,
+    /// <summary>A generation in one line.</summary>
+    public static string Figures(KvEngine engine, GenerationResult result) => string.Create(CultureInfo.InvariantCulture,
         $"prompt {result.PromptTokens} tokens, cached {result.CachedTokens}, generated {result.GeneratedTokens} | "
         + $"first token {result.TimeToFirstToken.TotalMilliseconds:F1} ms | {result.DecodeTokensPerSecond:F1} tokens/s | "
         + $"KV {result.KvBytes:N0} bytes, {result.KvBytesPerToken:N0} per token | {engine.Device}");

@@ -121,7 +121,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
                 ?? (File.Exists(Path.Combine(modelFolder, "tokenizer.json")) ? Tokenizer.Load(modelFolder) : null);
             LoadedModel model = LoadedModel.Load(modelFolder, options.ForModel(),
                 (stage, share) => progress?.Report(new(stage, share)), cancellation);
-            return new KvEngine(model, tokenizer, options);
+            return new KvEngine(model, tokenizer, options) { ModelFolder = modelFolder };
         }, cancellation);
     }
 

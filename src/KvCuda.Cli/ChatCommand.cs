@@ -1,0 +1,112 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using System.Text;
+using KvCuda.Engine;
+using KvCuda.Text;
+
+namespace KvCuda.Cli;
+
+/// <summary><c>kvcuda chat</c>: a conversation in the terminal, or of the lines of standard input.</summary>
+internal static class ChatCommand
+{
+    public const string Name = "chat";
+
+    /// <param name="terminal">who converses, in tests; null: whoever runs the process</param>
+    public static Command Create(ChatTerminal? terminal = null)
+    {
+        ModelOptions model = new();
+        SamplingOptions sampling = new(maxTokens: 512);
+        Option<string?> system = new("--system") { Description = "What the model is told before the conversation." };
+        Option<string?> template = new("--template")
+        {
+            Description = "A file with the chat template (Jinja), instead of the model folder's.",
+        };
+
+        Command command = new(Name, """
+            Converse with a model. Lines of redirected standard input are turns, one after another; /help, as a line, lists the commands.
+            A model without a chat template goes on with one running text: your lines and its answers.
+            """);
+        model.AddTo(command);
+        sampling.AddTo(command);
+        command.Add(system);
+        command.Add(template);
+        command.Add(model.KvReport);
+        command.SetAction(async (parsed, cancellation) =>
+        {
+            GenerateOptions options = sampling.Generate(parsed);
+            string? source = parsed.GetValue(template) is { } file ? ReadTemplate(file) : null;
+            KvEngine engine = await KvEngine.LoadAsync(parsed.GetValue(model.Model)!, model.Engine(parsed) with { MaxSequences = 1 },
+                cancellation: cancellation).ConfigureAwait(false);
+            await using (engine.ConfigureAwait(false))
+            {
+                ChatTerminal here = terminal ?? ChatTerminal.OfProcess(parsed.InvocationConfiguration);
+                int code = await Converse(engine, here, options, source, parsed.GetValue(system)).ConfigureAwait(false);
+                if (parsed.GetValue(model.KvReport))
+                {
+                    await here.Notes.WriteLineAsync((await engine.GetKvStatusAsync().ConfigureAwait(false)).ToString()).ConfigureAwait(false);
+                }
+                if (parsed.GetValue(model.Stats))
+                {
+                    StatsPrinter.Print(engine.Model.Backend.Counters);
+                }
+                return code;
+            }
+        });
+        return command;
+    }
+
+    static async Task<int> Converse(KvEngine engine, ChatTerminal terminal, GenerateOptions options, string? template, string? system)
+    {
+        if (engine.Tokenizer is null)
+        {
+            throw new InvalidRequestException($"{engine.ModelFolder} has no tokenizer.json; a conversation needs one. `kvcuda run --tokens` takes ids.");
+        }
+        ChatFormat format = template is not null
+            ? new(engine.Tokenizer, new ChatTemplate(template, "--template"))
+            : engine.LoadChatFormat() ?? ChatFormat.Continuation(engine.Tokenizer);
+        if (format.IsContinuation)
+        {
+            await terminal.Notes.WriteLineAsync($"kvcuda: {engine.ModelFolder} has no chat template. Your lines and the answers are one running "
+                + "text, with a line break before each of your lines; --template FILE gives a format.").ConfigureAwait(false);
+        }
+        ChatLoop loop = new(engine, terminal, format, options);
+        using PosixSignalRegistration? interrupts = terminal.IsProcess
+            ? PosixSignalRegistration.Create(PosixSignal.SIGINT, signal => { signal.Cancel = true; loop.Interrupt(); })
+            : null;
+        return await loop.RunAsync(system).ConfigureAwait(false);
+    }
+
+    static string ReadTemplate(string file)
+    {
+        try
+        {
+            return File.ReadAllText(file);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new InvalidRequestException($"The chat template {file} cannot be read: {error.Message}", error);
+        }
+    }
+}
+
+/// <summary>Where a conversation comes from and goes to.</summary>
+/// <param name="Input">lines: turns and commands</param>
+/// <param name="Output">answers</param>
+/// <param name="Notes">everything else</param>
+/// <param name="Interactive">somebody types the lines</param>
+internal sealed record ChatTerminal(TextReader Input, TextWriter Output, TextWriter Notes, bool Interactive)
+{
+    /// <summary>Ctrl-C is the process's.</summary>
+    public bool IsProcess { get; private init; }
+
+    public static ChatTerminal OfProcess(InvocationConfiguration configuration)
+    {
+        // Text is UTF-8, whatever the locale says.
+        UTF8Encoding utf8 = new(encoderShouldEmitUTF8Identifier: false);
+        bool redirected = Console.IsInputRedirected;
+        return new(
+            redirected ? new StreamReader(Console.OpenStandardInput(), utf8) : Console.In,
+            new StreamWriter(Console.OpenStandardOutput(), utf8) { AutoFlush = true },
+            configuration.Error, !redirected) { IsProcess = true };
+    }
+}
