@@ -1,4 +1,3 @@
-using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using KvCuda.Tensors;
@@ -147,14 +146,12 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
             float* y = a.Y + ((long)(first + query / group) * a.Heads + kvHead * group + query % group) * headDim;
             float sum = queries.Sums[query];
             XLanes.Back(queries.Output + query * width, width, TElement.SplitsEvenOdd, inOrder);
-            if (sum > 0)
+            TLanes factor = TLanes.All(sum > 0 ? 1 / sum : 1);
+            for (int d = 0; d < width; d += 16)
             {
-                TensorPrimitives.Multiply(new ReadOnlySpan<float>(inOrder, headDim), 1 / sum, new Span<float>(y, headDim));
+                TLanes.Store(TLanes.Multiply(TLanes.Load(inOrder + d), factor), inOrder + d);
             }
-            else
-            {
-                new ReadOnlySpan<float>(inOrder, headDim).CopyTo(new Span<float>(y, headDim));
-            }
+            new ReadOnlySpan<float>(inOrder, headDim).CopyTo(new Span<float>(y, headDim));
         }
     }
 
@@ -307,19 +304,26 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
         scores[sinksEnd..low].Fill(float.NegativeInfinity);
         scores[high..].Fill(float.NegativeInfinity);
 
-        TensorPrimitives.Multiply(scores, a.Mask.Scale, scores);
-        float chunkMaximum = TensorPrimitives.Max<float>(scores), maximum = queries.Maxima[query];
+        float* s = queries.Scores + query * Chunk;
+        TLanes scale = TLanes.All(a.Mask.Scale), largest = TLanes.All(float.NegativeInfinity);
+        for (int token = 0; token < Chunk; token += 16)
+        {
+            TLanes scaled = TLanes.Multiply(TLanes.Load(s + token), scale);
+            TLanes.Store(scaled, s + token);
+            largest = TLanes.Max(largest, scaled);
+        }
+        float chunkMaximum = TLanes.Largest(largest), maximum = queries.Maxima[query];
         float keep = 1, sum = 0;
         if (chunkMaximum > float.NegativeInfinity || float.IsNaN(chunkMaximum))
         {
             float merged = MathF.Max(maximum, chunkMaximum);
             keep = MathF.Exp(maximum - merged);
-            TensorPrimitives.Subtract(scores, merged, scores);
-            TensorPrimitives.Exp(scores, scores);
-            TLanes lanes = default;
+            TLanes lanes = default, less = TLanes.All(-merged);
             for (int token = 0; token < Chunk; token += 16)
             {
-                lanes = TLanes.Add(lanes, TLanes.Load(queries.Scores + query * Chunk + token));
+                TLanes weights = LaneMath.Exp(TLanes.Add(TLanes.Load(s + token), less));
+                TLanes.Store(weights, s + token);
+                lanes = TLanes.Add(lanes, weights);
             }
             sum = TLanes.Sum(lanes);
             queries.Maxima[query] = merged;

@@ -88,14 +88,14 @@ internal sealed unsafe class CpuBackend : IBackend
     {
         Counters.Count(nameof(Embed));
         Expect.Shape(x, index.Columns, table.Columns);
-        Rows(&RowKernels.Embed, x, new() { Weight = Pointer(table), Type = table.Type, Index = Ints(index), Limit = table.Rows });
+        Rows(kernels.Rows.Embed, x, new() { Weight = Pointer(table), Type = table.Type, Index = Ints(index), Limit = table.Rows });
     }
 
     public void EmbedAdd(in Tensor x, in Tensor table, in Tensor index)
     {
         Counters.Count(nameof(EmbedAdd));
         Expect.Shape(x, index.Columns, table.Columns);
-        Rows(&RowKernels.EmbedAdd, x,
+        Rows(kernels.Rows.EmbedAdd, x,
             new() { Weight = Pointer(table), Type = table.Type, Index = Ints(index), Limit = table.Rows });
     }
 
@@ -123,7 +123,7 @@ internal sealed unsafe class CpuBackend : IBackend
         Counters.Count(nameof(RmsNorm));
         Expect.Shape(y, x.Rows, x.Columns);
         Expect.Shape(weight, 1, x.Columns);
-        Rows(&RowKernels.RmsNorm, y,
+        Rows(kernels.Rows.RmsNorm, y,
             new() { X = Floats(x), Weight = Pointer(weight), Type = weight.Type, Epsilon = epsilon });
     }
 
@@ -133,7 +133,7 @@ internal sealed unsafe class CpuBackend : IBackend
         Expect.Shape(y, x.Rows, x.Columns);
         Expect.Shape(weight, 1, x.Columns);
         Expect.Shape(bias, 1, x.Columns);
-        Rows(&RowKernels.LayerNorm, y, new()
+        Rows(kernels.Rows.LayerNorm, y, new()
         {
             X = Floats(x), Weight = Pointer(weight), Type = weight.Type, Bias = Pointer(bias), BiasType = bias.Type,
             Epsilon = epsilon,
@@ -177,13 +177,13 @@ internal sealed unsafe class CpuBackend : IBackend
         Counters.Count(nameof(Gate));
         Expect.Shape(gate, y.Rows, y.Columns);
         Expect.Shape(up, y.Rows, y.Columns);
-        Rows(&RowKernels.Gate, y, new() { X = Floats(gate), X2 = Floats(up), Activation = activation });
+        Rows(kernels.Rows.Gate, y, new() { X = Floats(gate), X2 = Floats(up), Activation = activation });
     }
 
     public void Activate(in Tensor x, Activation activation)
     {
         Counters.Count(nameof(Activate));
-        Rows(&RowKernels.Activate, x, new() { Activation = activation });
+        Rows(kernels.Rows.Activate, x, new() { Activation = activation });
     }
 
     // --- positions and the key/value store ---

@@ -22,6 +22,9 @@ internal abstract class CpuKernels
 
     /// <summary>y = softmax(scale * q · Kᵀ) · V over what each row sees.</summary>
     public abstract void Attend(ThreadTeam team, Attention attention);
+
+    /// <summary>The verbs that look at one row at a time.</summary>
+    public abstract RowVerbs Rows { get; }
 }
 
 /// <summary>AVX-512, and what AMX does better.</summary>
@@ -41,6 +44,8 @@ internal sealed class AmxKernels : CpuKernels
     }
 
     public override void Attend(ThreadTeam team, Attention attention) => others.Attend(team, attention);
+
+    public override RowVerbs Rows => others.Rows;
 }
 
 /// <inheritdoc/>
@@ -103,4 +108,6 @@ internal sealed unsafe class CpuKernels<TLanes, TRegister, TSums> : CpuKernels
         };
         team.Run(share, &attention, attention.TileCount * attention.Kv.KvHeads, alone: work < WorthSharing);
     }
+
+    public override RowVerbs Rows { get; } = RowVerbs.Of<TLanes>();
 }

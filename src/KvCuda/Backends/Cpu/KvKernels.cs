@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using KvCuda.Tensors;
 
 namespace KvCuda.Backends.Cpu;
@@ -42,6 +43,7 @@ internal static unsafe class KvKernels
         public int Rows;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Store<T, TElement>(void* argument, int member, int members)
         where T : unmanaged where TElement : IElement<T>
     {

@@ -45,6 +45,20 @@ internal unsafe interface ILanes<TSelf> : IRegister<TSelf> where TSelf : struct,
     /// <summary>Sixteen f16 in order.</summary>
     static abstract TSelf LoadF16(Half* source);
 
+    static abstract TSelf Divide(TSelf a, TSelf b);
+
+    /// <summary>The larger of each two; NaN where either is NaN.</summary>
+    static abstract TSelf Max(TSelf a, TSelf b);
+
+    /// <summary>The smaller of each two; NaN where either is NaN.</summary>
+    static abstract TSelf Min(TSelf a, TSelf b);
+
+    /// <summary>a * 2^n for whole n from -252 to 252, rounded once: also to subnormals and infinity.</summary>
+    static abstract TSelf TimesTwoTo(TSelf a, TSelf n);
+
+    /// <summary>The largest lane; NaN if one is.</summary>
+    static abstract float Largest(TSelf a);
+
     /// <summary>
     /// The sum of all lanes, by halving: lanes j and j + 8, then j and j + 4, j and j + 2, the last two.
     /// </summary>
@@ -80,6 +94,21 @@ internal readonly unsafe struct Lanes512(Vector512<float> value) : ILanes<Lanes5
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 Fma(Lanes512 a, Lanes512 b, Lanes512 c) => new(Avx512F.FusedMultiplyAdd(a.v, b.v, c.v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Divide(Lanes512 a, Lanes512 b) => new(a.v / b.v);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Max(Lanes512 a, Lanes512 b) => new(Vector512.Max(a.v, b.v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 Min(Lanes512 a, Lanes512 b) => new(Vector512.Min(a.v, b.v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes512 TimesTwoTo(Lanes512 a, Lanes512 n) => new(Avx512F.Scale(a.v, n.v));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(Lanes512 a) => Lanes256.LargestOf(Vector256.Max(a.v.GetLower(), a.v.GetUpper()));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes512 EvenBF16(ushort* source) =>
@@ -178,6 +207,32 @@ internal readonly unsafe struct Lanes256(Vector256<float> lower, Vector256<float
     public static Lanes256 Fma(Lanes256 a, Lanes256 b, Lanes256 c) => new(
         System.Runtime.Intrinsics.X86.Fma.MultiplyAdd(a.low, b.low, c.low),
         System.Runtime.Intrinsics.X86.Fma.MultiplyAdd(a.high, b.high, c.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Divide(Lanes256 a, Lanes256 b) => new(a.low / b.low, a.high / b.high);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Max(Lanes256 a, Lanes256 b) => new(Vector256.Max(a.low, b.low), Vector256.Max(a.high, b.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 Min(Lanes256 a, Lanes256 b) => new(Vector256.Min(a.low, b.low), Vector256.Min(a.high, b.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes256 TimesTwoTo(Lanes256 a, Lanes256 n) => new(Scaled(a.low, n.low), Scaled(a.high, n.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(Lanes256 a) => LargestOf(Vector256.Max(a.low, a.high));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static float LargestOf(Vector256<float> eight) => Lanes128.LargestOf(Vector128.Max(eight.GetLower(), eight.GetUpper()));
+
+    // Two factors, each a normal number; the first product is exact wherever the second is not zero.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector256<float> Scaled(Vector256<float> a, Vector256<float> n)
+    {
+        Vector256<int> whole = Vector256.ConvertToInt32(n), half = Vector256.ShiftRightArithmetic(whole, 1), bias = Vector256.Create(127);
+        return a * Vector256.ShiftLeft(half + bias, 23).AsSingle() * Vector256.ShiftLeft(whole - half + bias, 23).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes256 EvenBF16(ushort* source) => new(
@@ -284,6 +339,34 @@ internal readonly unsafe struct Lanes128(Vector128<float> first, Vector128<float
     public static Lanes128 Fma(Lanes128 x, Lanes128 y, Lanes128 z) => new(
         Vector128.FusedMultiplyAdd(x.a, y.a, z.a), Vector128.FusedMultiplyAdd(x.b, y.b, z.b),
         Vector128.FusedMultiplyAdd(x.c, y.c, z.c), Vector128.FusedMultiplyAdd(x.d, y.d, z.d));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Divide(Lanes128 x, Lanes128 y) => new(x.a / y.a, x.b / y.b, x.c / y.c, x.d / y.d);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Max(Lanes128 x, Lanes128 y) =>
+        new(Vector128.Max(x.a, y.a), Vector128.Max(x.b, y.b), Vector128.Max(x.c, y.c), Vector128.Max(x.d, y.d));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 Min(Lanes128 x, Lanes128 y) =>
+        new(Vector128.Min(x.a, y.a), Vector128.Min(x.b, y.b), Vector128.Min(x.c, y.c), Vector128.Min(x.d, y.d));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Lanes128 TimesTwoTo(Lanes128 x, Lanes128 n) =>
+        new(Scaled(x.a, n.a), Scaled(x.b, n.b), Scaled(x.c, n.c), Scaled(x.d, n.d));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Largest(Lanes128 x) => LargestOf(Vector128.Max(Vector128.Max(x.a, x.b), Vector128.Max(x.c, x.d)));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static float LargestOf(Vector128<float> four) => MathF.Max(MathF.Max(four[0], four[1]), MathF.Max(four[2], four[3]));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    static Vector128<float> Scaled(Vector128<float> a, Vector128<float> n)
+    {
+        Vector128<int> whole = Vector128.ConvertToInt32(n), half = Vector128.ShiftRightArithmetic(whole, 1), bias = Vector128.Create(127);
+        return a * Vector128.ShiftLeft(half + bias, 23).AsSingle() * Vector128.ShiftLeft(whole - half + bias, 23).AsSingle();
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Lanes128 EvenBF16(ushort* source) => new(Even(source), Even(source + 8), Even(source + 16), Even(source + 24));

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using KvCuda.Tensors;
 
 namespace KvCuda.Backends.Cpu;
@@ -25,6 +26,7 @@ internal static class SampleKernel
     }
 
     // The lowest id among the largest logits. NaN never wins; a row of nothing but NaN gives 0.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static int Greedy(ReadOnlySpan<float> logits)
     {
         int best = 0;

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using KvCuda.Tensors;
 
 namespace KvCuda.Backends.Cpu;
 
@@ -9,7 +8,7 @@ namespace KvCuda.Backends.Cpu;
 /// </summary>
 internal readonly unsafe ref struct Scratch : IDisposable
 {
-    readonly ScratchStack? stack;
+    readonly ScratchStack stack;
 
     public Scratch(long count)
     {
@@ -18,31 +17,13 @@ internal readonly unsafe ref struct Scratch : IDisposable
         Count = checked((int)count);
     }
 
-    Scratch(float* borrowed, int count)
-    {
-        Address = borrowed;
-        Count = count;
-    }
-
     public float* Address { get; }
 
     public int Count { get; }
 
     public Span<float> Span => new(Address, Count);
 
-    /// <summary>A stored vector as f32: in place if that is what it is, else widened.</summary>
-    public static Scratch Of(void* source, int count, DType type)
-    {
-        if (type == DType.F32)
-        {
-            return new((float*)source, count);
-        }
-        Scratch widened = new(count);
-        RowKernels.Widen(widened.Span, source, 0, type);
-        return widened;
-    }
-
-    public void Dispose() => stack?.Return();
+    public void Dispose() => stack.Return();
 }
 
 /// <summary>Native memory of one thread, used from the bottom up. It keeps as much as was ever needed at once.</summary>
