@@ -38,18 +38,22 @@ internal sealed unsafe class CpuBackend : IBackend
 
     public nint AllocateBytes(string name, long bytes)
     {
-        const int alignment = 128;
+        long alignment = bytes < HugePages.Worthwhile ? 128 : HugePages.Bytes;
         void* memory;
         try
         {
             // Zeroed by the system page by page when first touched: a large arena costs only what is used of it.
-            memory = NativeMemory.AllocZeroed((nuint)(Math.Max(bytes, 1) + alignment));
+            memory = NativeMemory.AllocZeroed((nuint)Math.Max(bytes, 1) + (nuint)alignment);
         }
         catch (OutOfMemoryException exception)
         {
             throw new DeviceException($"{name}: {bytes:N0} bytes of memory were asked for and could not be had.", exception);
         }
-        nint aligned = ((nint)memory + alignment - 1) & ~(alignment - 1);
+        nint aligned = (nint)(((nint)memory + alignment - 1) & ~(alignment - 1));
+        if (bytes >= HugePages.Worthwhile)
+        {
+            HugePages.Prefer(aligned, bytes);
+        }
         allocations.Add(aligned, (nint)memory);
         return aligned;
     }

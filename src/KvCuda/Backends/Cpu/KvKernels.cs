@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using KvCuda.Tensors;
 
 namespace KvCuda.Backends.Cpu;
@@ -63,13 +64,12 @@ internal static unsafe class KvKernels
                 T* v = k + a.Kv.ValueOffset;
                 float* sourceK = a.K + (long)row * width + head * headDim;
                 float* sourceV = a.V + (long)row * width + head * headDim;
-                for (int i = 0; i < headDim; i++)
-                {
-                    changed |= Put(k + i, TElement.Round(sourceK[i]));
-                    changed |= Put(v + i, TElement.Round(sourceV[i]));
-                }
+                // What was there is looked at only if somebody asks: reading untouched memory costs a page fault, and writing it then another.
+                changed |= a.Changed != null && (Differs<T, TElement>(k, sourceK, headDim) || Differs<T, TElement>(v, sourceV, headDim));
+                Put<T, TElement>(k, sourceK, headDim);
+                Put<T, TElement>(v, sourceV, headDim);
             }
-            if (changed && a.Changed != null)
+            if (changed)
             {
                 a.Changed[row] = 1;
             }
@@ -89,13 +89,42 @@ internal static unsafe class KvKernels
         }
     }
 
-    // Bits are compared, not values: -0 is not 0, and a NaN equals itself.
-    static bool Put<T>(T* destination, T value) where T : unmanaged
+    static void Put<T, TElement>(T* destination, float* source, int count) where T : unmanaged where TElement : IElement<T>
     {
-        bool same = sizeof(T) == 4
-            ? *(int*)destination == *(int*)&value
-            : *(short*)destination == *(short*)&value;
-        *destination = value;
-        return !same;
+        int i = 0;
+        if (typeof(T) == typeof(ushort))
+        {
+            for (; i + 16 <= count; i += 16)
+            {
+                Vector256.Narrow(RoundedBF16(source + i), RoundedBF16(source + i + 8)).Store((ushort*)destination + i);
+            }
+        }
+        for (; i < count; i++)
+        {
+            destination[i] = TElement.Round(source[i]);
+        }
+    }
+
+    // BF16.FromSingle of eight.
+    static Vector256<uint> RoundedBF16(float* source)
+    {
+        Vector256<float> x = Vector256.Load(source);
+        Vector256<uint> bits = x.AsUInt32(), upper = Vector256.ShiftRightLogical(bits, 16);
+        Vector256<uint> rounded = Vector256.ShiftRightLogical(bits + Vector256.Create(0x7FFFu) + (upper & Vector256.Create(1u)), 16);
+        return Vector256.ConditionalSelect(Vector256.Equals(x, x).AsUInt32(), rounded, Vector256.Create(0x7FFFu));
+    }
+
+    // Bits are compared, not values: -0 is not 0, and a NaN equals itself.
+    static bool Differs<T, TElement>(T* stored, float* source, int count) where T : unmanaged where TElement : IElement<T>
+    {
+        for (int i = 0; i < count; i++)
+        {
+            T value = TElement.Round(source[i]);
+            if (sizeof(T) == 4 ? *(int*)&value != ((int*)stored)[i] : *(short*)&value != ((short*)stored)[i])
+            {
+                return true;
+            }
+        }
+        return false;
     }
 }

@@ -155,7 +155,7 @@ internal static unsafe class TileProduct
             for (int pair = 0; pair < pairs; pair++)
             {
                 float* to = sums.Address + (pieces == 1 ? 0 : pair * (long)pairFloats);
-                Pair(plan, pair, units, from, steps, (byte*)weights.Address, to);
+                Pair(plan, pair, first, units, from, steps, (byte*)weights.Address, to);
                 for (int unit = 0; piece == pieces - 1 && unit < units; unit++)
                 {
                     Put(plan, 2 * pair, first + unit, to + unit * unitFloats);
@@ -171,7 +171,7 @@ internal static unsafe class TileProduct
 
     // Up to 16 rows against a block of weights: sums of each unit (+)= products over its steps.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static void Pair(in Plan plan, int pair, int units, int from, int steps, byte* weights, float* sums)
+    static void Pair(in Plan plan, int pair, int firstUnit, int units, int from, int steps, byte* weights, float* sums)
     {
         int tiles = Math.Min(2, plan.Tiles - 2 * pair);
         int parts = (steps + PartSteps - 1) / PartSteps;
@@ -188,6 +188,16 @@ internal static unsafe class TileProduct
                 call.A1 = call.A0 + TileBytes;
                 call.C = sums + unit * TileBytes;
                 call.Steps = steps * (part + 1) / parts - first;
+                if (part == parts - 1)
+                {
+                    // The lines of y that the sums are for come meanwhile.
+                    float* y = plan.Product.Y + (long)pair * PairRows * plan.Product.Outputs + plan.First(firstUnit + unit);
+                    for (int row = 0; row < Math.Min(PairRows, plan.Product.Rows - pair * PairRows); row++, y += plan.Product.Outputs)
+                    {
+                        Sse.Prefetch0(y);
+                        Sse.Prefetch0(y + 16);
+                    }
+                }
                 Tiles.Code.Multiply(ref call, tiles);
             }
         }
@@ -222,6 +232,15 @@ internal static unsafe class TileProduct
                 Put8(p, row, rows, output + 8, sums + 8 * 16);
                 continue;
             }
+            if (plan.TileRows == 1 && known <= 0)
+            {
+                // [output][upper, lower]: the even numbers plus the odd ones.
+                Vector512<float> a = Vector512.Load(sums), b = Vector512.Load(sums + 16);
+                Vector512<float> sum = Avx512F.PermuteVar16x32x2(a, Even, b) + Avx512F.PermuteVar16x32x2(a, Even + Vector512<int>.One, b);
+                p.Put8(row, output, sum.GetLower());
+                p.Put8(row, output + 8, sum.GetUpper());
+                continue;
+            }
             for (int o = Math.Max(0, known); o < 16; o++)
             {
                 for (int r = 0; r < rows; r++)
@@ -232,6 +251,8 @@ internal static unsafe class TileProduct
             }
         }
     }
+
+    static Vector512<int> Even => Vector512<int>.Indices + Vector512<int>.Indices;
 
     // Eight outputs of a tile with 16 columns: upper + lower, transposed to rows of y.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
