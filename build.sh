@@ -10,7 +10,7 @@ help() {
 ./build.sh run [ARGS]      build, then `kvcuda run`: with no arguments, text from the bundled model
 ./build.sh kvcuda ARGS     build, then any kvcuda command: `./build.sh kvcuda --help`
 ./build.sh test [FILTER]   build everything and run every test (or the test classes whose name contains FILTER)
-./build.sh pack            the NuGet package, proven by a fresh project that uses it
+./build.sh pack            the NuGet packages, proven by a fresh project that uses them
 ./build.sh gpu             on a machine with an NVIDIA GPU: all kernel and model tests there, then benches (results to commit); --help
 ./build.sh bundle          the same as an archive for a machine without the .NET SDK and the internet
 ./build.sh budgets         what every kernel may cost and what it costs: registers, spills, shared memory

@@ -34,13 +34,14 @@ internal static class ChatCommand
         command.SetAction(async (parsed, cancellation) =>
         {
             GenerateOptions options = sampling.Generate(parsed);
-            string? source = parsed.GetValue(template) is { } file ? ReadTemplate(file) : null;
-            KvEngine engine = await KvEngine.LoadAsync(parsed.GetValue(model.Model)!, model.Engine(parsed) with { MaxSequences = 1 },
+            string folder = parsed.GetValue(model.Model)!;
+            ChatTemplate? own = parsed.GetValue(template) is { } file ? ChatTemplate.LoadFile(file, folder) : null;
+            KvEngine engine = await KvEngine.LoadAsync(folder, model.Engine(parsed) with { MaxSequences = 1 },
                 cancellation: cancellation).ConfigureAwait(false);
             await using (engine.ConfigureAwait(false))
             {
                 ChatTerminal here = terminal ?? ChatTerminal.OfProcess(parsed.InvocationConfiguration);
-                int code = await Converse(engine, here, options, source, parsed.GetValue(system)).ConfigureAwait(false);
+                int code = await Converse(engine, here, options, own, parsed.GetValue(system)).ConfigureAwait(false);
                 if (parsed.GetValue(model.KvReport))
                 {
                     await here.Notes.WriteLineAsync((await engine.GetKvStatusAsync().ConfigureAwait(false)).ToString()).ConfigureAwait(false);
@@ -55,14 +56,14 @@ internal static class ChatCommand
         return command;
     }
 
-    static async Task<int> Converse(KvEngine engine, ChatTerminal terminal, GenerateOptions options, string? template, string? system)
+    static async Task<int> Converse(KvEngine engine, ChatTerminal terminal, GenerateOptions options, ChatTemplate? template, string? system)
     {
         if (engine.Tokenizer is null)
         {
             throw new InvalidRequestException($"{engine.ModelFolder} has no tokenizer.json; a conversation needs one. `kvcuda run --tokens` takes ids.");
         }
         ChatFormat format = template is not null
-            ? new(engine.Tokenizer, new ChatTemplate(template, "--template"))
+            ? new(engine.Tokenizer, template)
             : engine.LoadChatFormat() ?? ChatFormat.Continuation(engine.Tokenizer);
         if (format.IsContinuation)
         {
@@ -74,18 +75,6 @@ internal static class ChatCommand
             ? PosixSignalRegistration.Create(PosixSignal.SIGINT, signal => { signal.Cancel = true; loop.Interrupt(); })
             : null;
         return await loop.RunAsync(system).ConfigureAwait(false);
-    }
-
-    static string ReadTemplate(string file)
-    {
-        try
-        {
-            return File.ReadAllText(file);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new InvalidRequestException($"The chat template {file} cannot be read: {error.Message}", error);
-        }
     }
 }
 

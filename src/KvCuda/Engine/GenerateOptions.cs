@@ -51,7 +51,9 @@ public sealed record GenerateOptions
     /// <summary>With <see cref="ContextFull.Slide"/>: this many of the latest tokens stay visible; null: what sinks leave of the context.</summary>
     public int? Window { get; init; }
 
-    internal void Validate()
+    /// <summary>Finds what is out of range whatever the model; every request begins with this.</summary>
+    /// <exception cref="InvalidRequestException">An option is out of range; the message names it.</exception>
+    public void Validate()
     {
         foreach (CacheRetention retention in Retention)
         {

@@ -253,6 +253,18 @@ public sealed class KvStatus
     /// <summary>Bytes of pages that stay until they are unpinned.</summary>
     public long PinnedBytes => report.Usage.PinnedBytes;
 
+    /// <summary>Pages that hold nothing, in slabs that have been cut in pages; slabs that have not are bytes only.</summary>
+    public int FreePages => report.Usage.FreePages;
+
+    /// <summary>Pages that running sequences use.</summary>
+    public int ActivePages => report.Usage.ActivePages;
+
+    /// <summary>Pages kept for later prompts.</summary>
+    public int CachedPages => report.Usage.CachedPages;
+
+    /// <summary>Pages that stay until they are unpinned.</summary>
+    public int PinnedPages => report.Usage.PinnedPages;
+
     /// <summary>Bytes of the host tier; 0: there is none.</summary>
     public long HostArenaBytes => report.Usage.HostArenaBytes;
 

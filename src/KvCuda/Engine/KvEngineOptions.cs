@@ -80,7 +80,9 @@ public sealed record KvEngineOptions
     internal Backends.Numerics NumericsClass =>
         Numerics == "consistent" ? Backends.Numerics.Consistent : Backends.Numerics.Fast;
 
-    internal void Validate()
+    /// <summary>Finds what is out of range whatever the model; loading a model begins with this.</summary>
+    /// <exception cref="InvalidRequestException">An option is out of range; the message names it.</exception>
+    public void Validate()
     {
         Require(Numerics is "fast" or "consistent", $"Numerics is '{Numerics}'; it must be fast or consistent.");
         Require(Weights is "stored" or "int8", $"Weights is '{Weights}'; it must be stored or int8.");

@@ -35,6 +35,7 @@ internal sealed record KvUsage(
     public long CachedBytes => Kinds.Sum(k => k.Cached * k.PageBytes);
     public long PinnedBytes => Kinds.Sum(k => k.Pinned * k.PageBytes);
     public long FreeBytes => ArenaBytes - ActiveBytes - CachedBytes - PinnedBytes;
+    public int FreePages => Kinds.Sum(k => k.Free);
     public int ActivePages => Kinds.Sum(k => k.Active);
     public int CachedPages => Kinds.Sum(k => k.Cached);
     public int PinnedPages => Kinds.Sum(k => k.Pinned);

@@ -108,6 +108,18 @@ public sealed class ChatTemplate
         }
     }
 
+    /// <summary>A template of one's own for a model folder, whose special tokens it sees.</summary>
+    /// <param name="templateFile">A file with Jinja.</param>
+    /// <param name="modelFolder">The folder.</param>
+    /// <exception cref="ModelFormatException">A file cannot be read, or is not well formed.</exception>
+    /// <exception cref="UnsupportedModelException">It uses something that KvCuda does not implement; the message names the line.</exception>
+    public static ChatTemplate LoadFile(string templateFile, string modelFolder)
+    {
+        using JsonDocument? config = ModelFolder.ReadJson(Path.Combine(modelFolder, "tokenizer_config.json"));
+        return new ChatTemplate(ModelFolder.ReadText(templateFile), templateFile,
+            config?.RootElement is { ValueKind: JsonValueKind.Object } root ? ModelFolder.SpecialTokens(root) : null);
+    }
+
     /// <summary>Renders a conversation.</summary>
     /// <param name="messages">In order.</param>
     /// <param name="addGenerationPrompt">End with the beginning of the assistant's answer.</param>

@@ -125,7 +125,7 @@ public sealed class ChatCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("--template", "/nowhere.jinja", 1, "The chat template /nowhere.jinja cannot be read")]
+    [InlineData("--template", "/nowhere.jinja", 1, "/nowhere.jinja")]
     [InlineData("--top-p", "7", 1, "TopP is 7")]
     [InlineData("--when-full", "burst", 2, "burst")]
     public void Options_that_cannot_be_are_one_line(string option, string value, int expected, string message)
