@@ -37,6 +37,11 @@ internal interface IBackend : IDisposable
     /// <summary>Whether products take weights of <see cref="DType.Int8"/>.</summary>
     bool TakesInt8Weights => false;
 
+    /// <summary>
+    /// Beside the caller, makes ready what passes over such weights and such keys and values will run; they may begin before it is.
+    /// </summary>
+    void WarmUp(DType weights, DType kv) { }
+
     /// <summary>A weight in host memory that outlives the backend, made readable by verbs: in place, or a copy.</summary>
     Tensor Load(in Tensor hostWeight);
 

@@ -28,13 +28,22 @@ internal sealed class LoadedModel : IDisposable
             throw new InvalidRequestException($"Weights were asked for as int8, but {backend.Name} takes them only as they are stored; "
                 + "int8 weights need the device cpu.");
         }
+        KvType = options.KvType == "auto" ? files.Type : DTypes.Parse(options.KvType);
+        backend.WarmUp(options.Int8Weights ? DType.Int8 : files.Type, KvType);
+        var inPlace = new List<Tensor>();
         ModelWeights weights = files.Move((role, tensor) =>
         {
             loaded += tensor.Bytes;
             report("weights", Math.Min(1, (double)loaded / total));
             if (!options.Int8Weights || !Quantiser.Takes(role, tensor))
             {
-                return backend.Load(tensor);
+                Tensor readable = backend.Load(tensor);
+                // Of an embedding, a token reads one row.
+                if (readable.Address == tensor.Address && (role is not (TensorRole.Embedding or TensorRole.PositionEmbedding) || config.TiedHead))
+                {
+                    inPlace.Add(tensor);
+                }
+                return readable;
             }
             Tensor quantised = backend.Allocate(tensor.Name, DType.Int8, tensor.Rows, tensor.Columns);
             Quantiser.Quantise(quantised, tensor);
@@ -42,7 +51,7 @@ internal sealed class LoadedModel : IDisposable
             files.LetGo(tensor);
             return quantised;
         }, untie: options.Int8Weights);
-        KvType = options.KvType == "auto" ? files.Type : DTypes.Parse(options.KvType);
+        files.FetchAhead(inPlace);
         Layout = new(Sharing, config.KvHeads, config.HeadDim, KvType, options.PageTokens);
         Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, MaxContext, options),
             hostBudgetBytes: options.HostKvBudgetBytes) { ChunkTokens = options.MaxRows };

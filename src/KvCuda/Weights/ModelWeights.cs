@@ -12,6 +12,8 @@ sealed class ModelWeights : IDisposable
     readonly Tensor[] shared;
     readonly Tensor[][] byLayer;
     readonly SafetensorsModel? owned;
+    volatile bool enough;
+    Task? fetching;
 
     ModelWeights(Tensor[] shared, Tensor[][] byLayer, SafetensorsModel? owned)
     {
@@ -202,6 +204,30 @@ sealed class ModelWeights : IDisposable
         }
     }
 
+    /// <summary>
+    /// Begins to read tensors from their files, beside the caller: whoever looks at them later finds them in memory. Not if they would
+    /// fill most of it, because then the first would be gone again when the last came.
+    /// </summary>
+    public void FetchAhead(IReadOnlyList<Tensor> tensors)
+    {
+        if (owned is null || tensors.Sum(tensor => tensor.Bytes) > GC.GetGCMemoryInfo().TotalAvailableMemoryBytes * 0.7)
+        {
+            return;
+        }
+        fetching = Task.Factory.StartNew(() =>
+        {
+            foreach (Tensor tensor in tensors)
+            {
+                MappedPages.Fetch(tensor.Address, tensor.Bytes, () => enough);
+            }
+        }, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    }
+
     /// <summary>Closes the files if it opened them: every view is dead.</summary>
-    public void Dispose() => owned?.Dispose();
+    public void Dispose()
+    {
+        enough = true;
+        fetching?.Wait();
+        owned?.Dispose();
+    }
 }

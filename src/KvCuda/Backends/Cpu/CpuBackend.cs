@@ -11,6 +11,7 @@ namespace KvCuda.Backends.Cpu;
 internal sealed unsafe class CpuBackend : IBackend
 {
     readonly ThreadTeam team;
+    readonly InstructionSet set;
     readonly CpuKernels kernels;
     readonly Dictionary<nint, nint> allocations = []; // aligned address -> what was allocated
 
@@ -19,7 +20,7 @@ internal sealed unsafe class CpuBackend : IBackend
     /// <exception cref="DeviceException">The environment asks for instructions that are not there.</exception>
     public CpuBackend(int threads = 0, InstructionSet? instructions = null)
     {
-        InstructionSet set = instructions ?? InstructionSets.Chosen();
+        set = instructions ?? InstructionSets.Chosen();
         kernels = CpuKernels.Of(set);
         team = ThreadTeam.Of(threads);
         Name = $"cpu ({set.Name()}, {team.Members} thread{(team.Members == 1 ? "" : "s")})";
@@ -65,6 +66,8 @@ internal sealed unsafe class CpuBackend : IBackend
             NativeMemory.Free((void*)memory);
         }
     }
+
+    public void WarmUp(DType weights, DType kv) => Task.Run(() => CpuWarmUp.Run(set, weights, kv));
 
     public Tensor Load(in Tensor hostWeight) => hostWeight;
 

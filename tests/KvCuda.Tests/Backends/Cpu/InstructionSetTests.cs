@@ -1,4 +1,5 @@
 using KvCuda.Backends.Cpu;
+using KvCuda.Tensors;
 
 namespace KvCuda.Tests.Backends.Cpu;
 
@@ -30,6 +31,18 @@ public sealed class InstructionSetTests
             else
             {
                 Assert.Contains("does not have", Assert.Throws<DeviceException>(() => InstructionSets.Parse(name)).Message, StringComparison.Ordinal);
+            }
+        }
+    }
+
+    [Fact]
+    public void Kernels_of_every_set_and_type_can_be_made_ready_before_a_model_is_there()
+    {
+        foreach (InstructionSet set in CpuTensors.Sets)
+        {
+            foreach (DType weights in new[] { DType.F32, DType.F16, DType.BF16, DType.Int8 })
+            {
+                CpuWarmUp.Run(set, weights, weights == DType.Int8 ? DType.BF16 : weights);
             }
         }
     }
