@@ -41,6 +41,10 @@ internal sealed class ChatLoop(KvEngine engine, ChatTerminal terminal, ChatForma
             else if (answering is null)
             {
                 terminal.Notes.WriteLine("\n(Ctrl-C again, or /exit, leaves)");
+                if (terminal.Interactive)
+                {
+                    terminal.Output.Write("> ");
+                }
             }
         }
     }
@@ -70,6 +74,10 @@ internal sealed class ChatLoop(KvEngine engine, ChatTerminal terminal, ChatForma
                 await Task.WhenAny(reading, leave.Task).ConfigureAwait(false);
                 if (leave.Task.IsCompleted || await reading.ConfigureAwait(false) is not { } line)
                 {
+                    if (terminal.Interactive)
+                    {
+                        await terminal.Output.WriteLineAsync().ConfigureAwait(false);
+                    }
                     return CommandLine.Done;
                 }
                 lock (gate)

@@ -155,7 +155,15 @@ public sealed class KvChatClient : IChatClient, IAsyncDisposable
                 Salt = request.Generate.Salt, Cache = request.Generate.Cache, Priority = options.ConversationPriority,
                 IdleTimeToLive = options.ConversationIdleTime,
             });
-            conversationId = await conversations.AddAsync(conversation, request.Generate.Salt).ConfigureAwait(false);
+            try
+            {
+                conversationId = await conversations.AddAsync(conversation, request.Generate.Salt).ConfigureAwait(false);
+            }
+            catch
+            {
+                await conversation.DisposeAsync().ConfigureAwait(false);
+                throw;
+            }
         }
         else if (conversationId is not null)
         {

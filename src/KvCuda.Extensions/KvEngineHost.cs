@@ -217,7 +217,7 @@ public sealed partial class KvEngineHost : IAsyncDisposable, IDisposable
         {
             // A line per stage, and per quarter of one.
             int quarter = (int)(now.Share * 4);
-            tell = now.Stage != progress.Stage || quarter > logged;
+            tell = now.Stage != "ready" && (now.Stage != progress.Stage || quarter > logged);
             logged = quarter;
             progress = now;
         }

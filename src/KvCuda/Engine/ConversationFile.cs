@@ -18,6 +18,19 @@ sealed record ConversationFile(IReadOnlyList<ChatMessage> Messages, string? Text
     /// <summary>Where the keys and values of a conversation lie.</summary>
     public static string KeysBeside(string path) => path + ".kv";
 
+    /// <summary>Deletes them, if they are there.</summary>
+    public static void DeleteKeysBeside(string path)
+    {
+        try
+        {
+            File.Delete(KeysBeside(path));
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new InvalidRequestException($"{KeysBeside(path)} is not this conversation's, and cannot be deleted: {error.Message}", error);
+        }
+    }
+
     /// <summary>Writes the file in one step, or leaves the one that is there as it is.</summary>
     public void Write(string path)
     {

@@ -169,7 +169,7 @@ public sealed class KvConversation : IAsyncDisposable
         int have = session.Tokens.Count;
         if (exact && have > 0 && rendered.Length > text.Length && rendered.StartsWith(text, StringComparison.Ordinal))
         {
-            return Format.EncodeMore(rendered[text.Length..]);
+            return Format.EncodeMore(text, rendered[text.Length..]);
         }
         IReadOnlyList<int> whole = Format.Encode(rendered);
         int shared = Math.Max(0, Math.Min(ChatFormat.CommonLength(session.Tokens, whole), whole.Count - 1));
@@ -278,7 +278,7 @@ public sealed class KvConversation : IAsyncDisposable
             new ConversationFile(Messages, withKeys && exact ? text : null, withKeys ? session.Tokens : []).Write(path);
             if (!withKeys)
             {
-                File.Delete(ConversationFile.KeysBeside(path)); // an earlier conversation's
+                ConversationFile.DeleteKeysBeside(path); // an earlier conversation's
             }
             return withKeys;
         }

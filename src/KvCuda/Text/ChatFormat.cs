@@ -67,8 +67,20 @@ public sealed class ChatFormat
     public IReadOnlyList<int> Encode(string rendered) =>
         tokenizer.EncodeToIds(rendered, IsContinuation ? SpecialTokens.ParseAndAdd : SpecialTokens.Parse);
 
-    /// <summary>The tokens of a text that goes on where other tokens end: nothing is put before it.</summary>
-    public IReadOnlyList<int> EncodeMore(string text) => tokenizer.EncodeToIds(text, SpecialTokens.Parse);
+    /// <summary>The tokens of a text that goes on where another ends: nothing is put before it.</summary>
+    /// <param name="past">the text so far, whose tokens stay as they are</param>
+    /// <param name="more">what comes then</param>
+    public IReadOnlyList<int> EncodeMore(string past, string more)
+    {
+        ArgumentNullException.ThrowIfNull(past);
+        ArgumentNullException.ThrowIfNull(more);
+        // Some tokenizers begin every text in a way of their own (a space that is not there). After a bit of the past, the rest has
+        // none of that, unless a token spans the seam: then it is encoded alone.
+        int start = Math.Max(0, past.Length - 32);
+        string seam = past[(start > 0 && char.IsLowSurrogate(past[start]) ? start + 1 : start)..];
+        IReadOnlyList<int> before = tokenizer.EncodeToIds(seam, SpecialTokens.Parse), both = tokenizer.EncodeToIds(seam + more, SpecialTokens.Parse);
+        return CommonLength(before, both) == before.Count ? [.. both.Skip(before.Count)] : tokenizer.EncodeToIds(more, SpecialTokens.Parse);
+    }
 
     /// <summary>
     /// The tokens with which every conversation begins that begins with this system text, whatever is said then: what is worth

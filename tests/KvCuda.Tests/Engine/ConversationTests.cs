@@ -251,6 +251,28 @@ public sealed class ConversationTests : IDisposable
         Assert.Equal($"Call me{first.Text}\nAnd", talk.Format.Render([.. talk.Messages, new("user", "And")]));
     }
 
+    // A token is a character; every text begins with a token of its own, as SentencePiece's space is.
+    sealed class Dummy : Tokenizer
+    {
+        protected override EncodeResults<EncodedToken> EncodeToTokens(string? text, ReadOnlySpan<char> textSpan, EncodeSettings settings) => new()
+        {
+            Tokens = [new(1, "_", default), .. textSpan.ToArray().Select((c, i) => new EncodedToken(c, c.ToString(), i..(i + 1)))], CharsConsumed = textSpan.Length,
+        };
+
+        public override System.Buffers.OperationStatus Decode(IEnumerable<int> ids, Span<char> destination, out int idsConsumed, out int charsWritten) =>
+            throw new NotSupportedException();
+    }
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("a")]
+    [InlineData("a past of more than thirty-two characters")]
+    public void What_goes_on_begins_with_nothing_of_the_tokenizers_own(string past)
+    {
+        ChatFormat format = new(new Dummy(), new ChatTemplate(Lines));
+        Assert.Equal([.. "\n<user> b".Select(c => (int)c)], format.EncodeMore(past, "\n<user> b"));
+    }
+
     [Fact]
     public async Task A_conversation_takes_one_turn_at_a_time()
     {
