@@ -40,6 +40,24 @@ public sealed class ChatCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_system_text_is_what_the_model_reads_first()
+    {
+        (_, string[] answers, _) = Script("Call me\n", "--template", folder["lines.jinja"], "--system", "Be brief.");
+        await using KvEngine engine = await KvEngine.LoadAsync(Repository.Demo, new() { Device = "cpu", Threads = 1 });
+        GenerationResult expected = await engine.CompleteAsync("<system> Be brief.\n<user> Call me\n<assistant> ", new() { MaxTokens = 12 });
+        Assert.Equal(expected.Text + "\n", string.Join('\n', answers));
+    }
+
+    [Fact]
+    public void A_conversation_that_was_saved_goes_on_as_if_it_had_not_been_left()
+    {
+        (_, string[] whole, _) = Script("Call me\nAnd the whale\n");
+        (_, string[] first, _) = Script($"Call me\n/save {folder["talk"]}\n");
+        (_, string[] second, _) = Script($"/load {folder["talk"]}\nAnd the whale\n");
+        Assert.Equal(string.Join('\n', whole), string.Join('\n', first) + string.Join('\n', second));
+    }
+
+    [Fact]
     public void Commands_take_back_keep_and_tell()
     {
         string file = folder["talk.json"];
@@ -191,7 +209,11 @@ public sealed class ChatCommandTests : IDisposable
             return null;
         }
 
-        protected override void Dispose(bool disposing) => end.Set();
+        protected override void Dispose(bool disposing)
+        {
+            end.Set();
+            base.Dispose(disposing);
+        }
     }
 
     [Fact]

@@ -13,7 +13,7 @@ using Microsoft.Extensions.Options;
 namespace KvCuda.Tests.Extensions;
 
 /// <summary>A model among the services of an application: what starts, what is told, what ends.</summary>
-public class ServiceTests(ChatModel model) : IClassFixture<ChatModel>
+public sealed class ServiceTests(ChatModel model) : IClassFixture<ChatModel>, IDisposable
 {
     static CancellationToken Cancellation => TestContext.Current.CancellationToken;
 
@@ -35,6 +35,8 @@ public class ServiceTests(ChatModel model) : IClassFixture<ChatModel>
     }
 
     readonly LogBook log = new();
+
+    public void Dispose() => log.Dispose();
 
     ServiceCollection Services()
     {
