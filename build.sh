@@ -15,7 +15,7 @@ help() {
 ./build.sh bundle          the same as an archive for a machine without the .NET SDK and the internet
 ./build.sh budgets         what every kernel may cost and what it costs: registers, spills, shared memory
 ./build.sh bench [ARGS]    microbenchmarks (BenchmarkDotNet): `./build.sh bench --list flat`
-./build.sh bench ttft      time to first token of a prompt cold and cached, as ratios; `bench kv-steps`: what bookkeeping costs
+./build.sh bench ttft      time to first token of a prompt cold and cached, as ratios; `bench kv-steps`: what bookkeeping costs; `bench products`: the CPU's products alone, on every instruction set
 ./build.sh bench peer [ARGS]   the CPU backend beside llama.cpp's, same weights, one run: `./build.sh bench peer --help`
 TXT
 }

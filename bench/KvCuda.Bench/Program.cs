@@ -1,4 +1,5 @@
 using BenchmarkDotNet.Running;
+using KvCuda.Bench.Cpu;
 using KvCuda.Bench.Engine;
 using KvCuda.Bench.KvStore;
 
@@ -6,6 +7,8 @@ switch (args.FirstOrDefault())
 {
     case "ttft":
         return await TimeToFirstToken.Run(args[1..]).ConfigureAwait(false);
+    case "products":
+        return Products.Run(args[1..]);
     case "kv-steps":
         return StepCosts.Run();
     default:

@@ -161,8 +161,64 @@ internal sealed unsafe class CpuBackend : IBackend
         Product(y, x, weight, bias, accumulate: true);
     }
 
+    public void MatMulGate(in Tensor g, in Tensor up, in Tensor x, in Tensor gateWeight, in Tensor upWeight, in Tensor gateBias,
+        in Tensor upBias, Activation activation)
+    {
+        Counters.Count(nameof(MatMulGate));
+        ProductSet products = default;
+        products.Add(Checked(g, x, gateWeight, gateBias));
+        Add(ref products, up, x, upWeight, upBias, gateWeight.Type);
+        kernels.MatMul(team, products, gateWeight.Type);
+        Gate(g, g, up, activation);
+    }
+
+    public void MatMulQkv(in KvView kv, in Tensor q, in Tensor k, in Tensor v, in Tensor x, in QkvWeights weights, in Tensor cosSin,
+        in BatchRows rows, in Tensor changed = default)
+    {
+        Counters.Count(nameof(MatMulQkv));
+        DType type = q.IsNone ? weights.Key.Type : weights.Query.Type;
+        ProductSet products = default;
+        if (!q.IsNone)
+        {
+            Add(ref products, q, x, weights.Query, weights.QueryBias, type);
+        }
+        if (!k.IsNone)
+        {
+            Add(ref products, k, x, weights.Key, weights.KeyBias, type);
+            Add(ref products, v, x, weights.Value, weights.ValueBias, type);
+        }
+        if (products.Count > 0)
+        {
+            kernels.MatMul(team, products, type);
+        }
+        if (!q.IsNone && !cosSin.IsNone)
+        {
+            Rotate(q, cosSin, kv.HeadDim);
+        }
+        if (!k.IsNone)
+        {
+            ((IBackend)this).RotateStoreKv(kv, default, k, v, cosSin, rows, changed);
+        }
+    }
+
     void Product(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, bool accumulate,
-        [CallerMemberName] string verb = "")
+        [CallerMemberName] string verb = "") => kernels.MatMul(team, Checked(y, x, weight, bias, accumulate, verb), weight.Type);
+
+    // One of several products with the same x; a matrix of another type is multiplied at once.
+    void Add(ref ProductSet products, in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, DType type, [CallerMemberName] string verb = "")
+    {
+        Product product = Checked(y, x, weight, bias, verb: verb);
+        if (weight.Type == type)
+        {
+            products.Add(product);
+        }
+        else
+        {
+            kernels.MatMul(team, product, weight.Type);
+        }
+    }
+
+    static Product Checked(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, bool accumulate = false, [CallerMemberName] string verb = "")
     {
         Expect.Shape(weight, y.Columns, x.Columns, verb: verb);
         Expect.Shape(y, x.Rows, weight.Rows, verb: verb);
@@ -170,11 +226,11 @@ internal sealed unsafe class CpuBackend : IBackend
         {
             Expect.Shape(bias, 1, weight.Rows, verb: verb);
         }
-        kernels.MatMul(team, new()
+        return new()
         {
             Y = Floats(y), X = Floats(x), Weight = Pointer(weight), Bias = Pointer(bias), BiasType = bias.Type,
             Rows = x.Rows, Inputs = x.Columns, Outputs = weight.Rows, Accumulate = accumulate,
-        }, weight.Type);
+        };
     }
 
     // --- element-wise ---

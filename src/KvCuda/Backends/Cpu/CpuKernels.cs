@@ -20,6 +20,15 @@ internal abstract class CpuKernels
     /// <summary>y (+)= x · weightᵀ (+ bias).</summary>
     public abstract void MatMul(ThreadTeam team, Product product, DType weightType);
 
+    /// <summary>Several products with the same x, their weights of one type.</summary>
+    public virtual void MatMul(ThreadTeam team, in ProductSet products, DType weightType)
+    {
+        for (int i = 0; i < products.Count; i++)
+        {
+            MatMul(team, products[i], weightType);
+        }
+    }
+
     /// <summary>y = softmax(scale * q · Kᵀ) · V over what each row sees.</summary>
     public abstract void Attend(ThreadTeam team, Attention attention);
 
@@ -34,13 +43,31 @@ internal sealed class AmxKernels : CpuKernels
 
     public override void MatMul(ThreadTeam team, Product product, DType weightType)
     {
+        ProductSet one = default;
+        one.Add(product);
+        MatMul(team, one, weightType);
+    }
+
+    public override void MatMul(ThreadTeam team, in ProductSet products, DType weightType)
+    {
         // By the matrix alone, never by the rows: a row's bits do not depend on how many there are.
-        if (weightType == DType.BF16 && TileProduct.Takes(product.Inputs, product.Outputs))
+        ProductSet onTiles = default;
+        for (int i = 0; i < products.Count; i++)
         {
-            TileProduct.Run(team, product);
-            return;
+            Product product = products[i];
+            if (weightType == DType.BF16 && TileProduct.Takes(product.Inputs, product.Outputs))
+            {
+                onTiles.Add(product);
+            }
+            else
+            {
+                others.MatMul(team, product, weightType);
+            }
         }
-        others.MatMul(team, product, weightType);
+        if (onTiles.Count > 0)
+        {
+            TileProduct.Run(team, onTiles);
+        }
     }
 
     public override void Attend(ThreadTeam team, Attention attention) => others.Attend(team, attention);

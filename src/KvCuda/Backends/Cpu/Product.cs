@@ -117,3 +117,22 @@ internal unsafe struct Product
         _ => (float)((Half*)Bias)[output],
     };
 }
+
+/// <summary>Up to three products with the same x, taken as one: what prepares x and wakes the team is done once.</summary>
+internal struct ProductSet
+{
+    Three products;
+
+    [InlineArray(3)]
+    struct Three
+    {
+        Product first;
+    }
+
+    public int Count { get; private set; }
+
+    public readonly Product this[int i] => products[i];
+
+    /// <summary>Adds one; its x, rows and inputs are those of the others.</summary>
+    public void Add(in Product product) => products[Count++] = product;
+}

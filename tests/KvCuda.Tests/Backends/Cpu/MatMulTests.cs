@@ -133,4 +133,39 @@ public sealed class MatMulTests
             Assert.Equal(numbers.Select(n => (float)n), y.Span<float>().ToArray());
         }
     }
+
+    [Theory]
+    [InlineData(DType.BF16, 1)]
+    [InlineData(DType.BF16, 21)]
+    [InlineData(DType.F32, 3)]
+    public void Projections_taken_together_have_the_bits_of_each_alone(DType type, int rows)
+    {
+        const int inputs = 72, heads = 3, kvHeads = 1, headDim = 38, hidden = 75;
+        var random = new Random(rows);
+        Matrix x = Matrix.Random(random, rows, inputs);
+        foreach (InstructionSet set in CpuTensors.Sets)
+        {
+            using var backend = new CpuBackend(2, set);
+            Tensor xs = backend.Upload(x);
+            (Tensor Weight, Tensor Bias) Of(int outputs) => (backend.Upload(Matrix.Random(random, outputs, inputs, type), type),
+                backend.Upload(Matrix.Random(random, 1, outputs, type), type));
+            Tensor Alone((Tensor Weight, Tensor Bias) w)
+            {
+                Tensor y = backend.Result(rows, w.Weight.Rows);
+                backend.MatMul(y, xs, w.Weight, w.Bias);
+                return y;
+            }
+
+            (Tensor Weight, Tensor Bias) query = Of(heads * headDim), gate = Of(hidden), up = Of(hidden);
+            Tensor q = backend.Result(rows, heads * headDim), g = backend.Result(rows, hidden), scratch = backend.Result(rows, hidden);
+            backend.MatMulQkv(new KvView { KvHeads = kvHeads, HeadDim = headDim }, q, default, default, xs,
+                new() { Query = query.Weight, QueryBias = query.Bias }, default, default);
+            Assert.True(q.Span<float>().SequenceEqual(Alone(query).Span<float>()), $"{set}: queries");
+
+            backend.MatMulGate(g, scratch, xs, gate.Weight, up.Weight, gate.Bias, up.Bias, Activation.Silu);
+            Tensor expected = backend.Result(rows, hidden);
+            backend.Gate(expected, Alone(gate), Alone(up), Activation.Silu);
+            Assert.True(g.Span<float>().SequenceEqual(expected.Span<float>()), $"{set}: gates");
+        }
+    }
 }

@@ -36,7 +36,8 @@ internal static unsafe class TileProduct
 
     struct Plan
     {
-        public Product Product;
+        public ProductSet Set;    // with the same x
+        public Product Product;   // the first of them
         public byte* X;           // tiles
         public int TileRows;      // rows of x in one: 1, 2, 4, 8
         public int Tiles;         // of rows
@@ -52,16 +53,44 @@ internal static unsafe class TileProduct
         public readonly nint StepOf(int tile) =>
             TileRows < XTiles.MaxRows ? TileRows * 128 : (tile | 1) < Tiles ? PairStep : TileBytes;
 
-        /// <summary>The first output of a unit: the last unit overlaps the one before it where there are not enough.</summary>
-        public readonly int First(int unit) => Math.Min(unit * Unit, Product.Outputs - Unit);
+        /// <summary>Of which product a unit is, and its outputs; the last unit of a product overlaps the one before where there are not enough.</summary>
+        public readonly UnitOf Of(int unit)
+        {
+            int i = 0;
+            for (; unit >= UnitsOf(Set[i]); i++)
+            {
+                unit -= UnitsOf(Set[i]);
+            }
+            int first = Math.Min(unit * Unit, Set[i].Outputs - Unit);
+            return new() { Product = Set[i], First = first, Known = unit * Unit - first };
+        }
     }
 
-    public static void Run(ThreadTeam team, in Product product)
+    struct UnitOf
     {
+        public Product Product;
+        public int First;  // of its 32 outputs
+        public int Known;  // outputs that the unit before has put
+
+        public readonly byte* Weights => (byte*)Product.Weight + (long)First * Product.Inputs * 2;
+    }
+
+    static int UnitsOf(in Product product) => (product.Outputs + Unit - 1) / Unit;
+
+    public static void Run(ThreadTeam team, in ProductSet products)
+    {
+        Product product = products[0];
+        int units = 0;
+        long weights = 0;
+        for (int i = 0; i < products.Count; i++)
+        {
+            units += UnitsOf(products[i]);
+            weights += (long)product.Inputs * products[i].Outputs;
+        }
         int tileRows = XTiles.RowsOf(product.Rows);
         Plan plan = new()
         {
-            Product = product, TileRows = tileRows, Tiles = (product.Rows + tileRows - 1) / tileRows, Units = (product.Outputs + Unit - 1) / Unit,
+            Set = products, Product = product, TileRows = tileRows, Tiles = (product.Rows + tileRows - 1) / tileRows, Units = units,
         };
         for (int tile = 0; tile < 8; tile++)
         {
@@ -70,7 +99,6 @@ internal static unsafe class TileProduct
         using Scratch x = new((long)plan.Tiles * plan.Steps * tileRows * 32);
         plan.X = (byte*)x.Address;
         team.Run(&ShareRows, &plan, plan.Tiles, alone: product.Rows < PairRows);
-        long weights = (long)product.Inputs * product.Outputs;
         if (plan.Tiles <= 2)
         {
             int shares = Math.Min(plan.Units, 16 * team.Members);
@@ -108,9 +136,10 @@ internal static unsafe class TileProduct
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void InPlace(in Plan plan, int unit, float* sums)
     {
-        ref readonly Product p = ref plan.Product;
+        UnitOf of = plan.Of(unit);
+        ref readonly Product p = ref of.Product;
         nint row = (nint)p.Inputs * 2;
-        byte* weights = (byte*)p.Weight + plan.First(unit) * row;
+        byte* weights = of.Weights;
         int whole = p.Inputs / Product.Step, ahead = Math.Min(AheadSteps, whole - 1);
         // Near the end of its rows a unit fetches the beginning of the next one's.
         TileCall call = new()
@@ -130,7 +159,7 @@ internal static unsafe class TileProduct
         }
         for (int tile = 0; tile < plan.Tiles; tile++)
         {
-            Put(plan, tile, unit, sums + tile * TileBytes / 4);
+            Put(plan, tile, of, sums + tile * TileBytes / 4);
         }
     }
 
@@ -150,7 +179,7 @@ internal static unsafe class TileProduct
             int from = p.Steps * piece / pieces, steps = p.Steps * (piece + 1) / pieces - from;
             for (int unit = 0; unit < units; unit++)
             {
-                Copy(p, plan.First(first + unit), from, steps, (byte*)weights.Address + (long)unit * steps * UnitStep);
+                Copy(plan.Of(first + unit), from, steps, (byte*)weights.Address + (long)unit * steps * UnitStep);
             }
             for (int pair = 0; pair < pairs; pair++)
             {
@@ -158,10 +187,11 @@ internal static unsafe class TileProduct
                 Pair(plan, pair, first, units, from, steps, (byte*)weights.Address, to);
                 for (int unit = 0; piece == pieces - 1 && unit < units; unit++)
                 {
-                    Put(plan, 2 * pair, first + unit, to + unit * unitFloats);
+                    UnitOf of = plan.Of(first + unit);
+                    Put(plan, 2 * pair, of, to + unit * unitFloats);
                     if (2 * pair + 1 < plan.Tiles)
                     {
-                        Put(plan, 2 * pair + 1, first + unit, to + unit * unitFloats + TileBytes / 4);
+                        Put(plan, 2 * pair + 1, of, to + unit * unitFloats + TileBytes / 4);
                     }
                 }
             }
@@ -191,8 +221,9 @@ internal static unsafe class TileProduct
                 if (part == parts - 1)
                 {
                     // The lines of y that the sums are for come meanwhile.
-                    float* y = plan.Product.Y + (long)pair * PairRows * plan.Product.Outputs + plan.First(firstUnit + unit);
-                    for (int row = 0; row < Math.Min(PairRows, plan.Product.Rows - pair * PairRows); row++, y += plan.Product.Outputs)
+                    UnitOf of = plan.Of(firstUnit + unit);
+                    float* y = of.Product.Y + (long)pair * PairRows * of.Product.Outputs + of.First;
+                    for (int row = 0; row < Math.Min(PairRows, of.Product.Rows - pair * PairRows); row++, y += of.Product.Outputs)
                     {
                         Sse.Prefetch0(y);
                         Sse.Prefetch0(y + 16);
@@ -205,11 +236,12 @@ internal static unsafe class TileProduct
 
     // 32 rows of weights, tile after tile. The last step of a row that is no multiple of 32 long is its last 32 numbers (XTiles.Pack).
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static void Copy(in Product p, int output, int from, int steps, byte* tiles)
+    static void Copy(in UnitOf of, int from, int steps, byte* tiles)
     {
+        ref readonly Product p = ref of.Product;
         for (int row = 0; row < Unit; row++)
         {
-            byte* w = (byte*)p.Weight + (long)(output + row) * p.Inputs * 2, to = tiles + row * 64;
+            byte* w = of.Weights + (long)row * p.Inputs * 2, to = tiles + row * 64;
             for (int step = from; step < from + steps; step++, to += UnitStep)
             {
                 Vector512.Load(w + Math.Min(step * 64, (p.Inputs - Product.Step) * 2)).Store(to);
@@ -219,11 +251,11 @@ internal static unsafe class TileProduct
 
     // The sums of up to 8 rows and 32 outputs, [output][upper of rows, lower of rows], into y.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static void Put(in Plan plan, int tile, int unit, float* sums)
+    static void Put(in Plan plan, int tile, in UnitOf of, float* sums)
     {
-        ref readonly Product p = ref plan.Product;
+        ref readonly Product p = ref of.Product;
         int row = tile * plan.TileRows, rows = Math.Min(plan.TileRows, p.Rows - row);
-        int output = plan.First(unit), known = unit * Unit - output; // outputs that the unit before has put
+        int output = of.First, known = of.Known;
         for (int half = 0; half < 2; half++, sums += 2 * TileBytes / 4, output += 16, known -= 16)
         {
             if (plan.TileRows == XTiles.MaxRows && known <= 0)
