@@ -1,3 +1,4 @@
+using System.Globalization;
 using KvCuda.Tensors;
 
 namespace KvCuda.PeerBench;
@@ -16,13 +17,36 @@ internal sealed record Plan(
 /// One model through one plan. Every contender is a process of its own that keeps its model; they take turns, in another order every
 /// round, and never run at the same time.
 /// </summary>
-internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder, int threads, Action<string> say)
+/// <param name="model">which</param>
+/// <param name="plan">how much</param>
+/// <param name="peerFolder">llama.cpp's shared objects; null: without it</param>
+/// <param name="threads">of each contender</param>
+/// <param name="say">told what goes on, every number included</param>
+/// <param name="keep">called when there is more to be kept</param>
+internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder, int threads, Action<string> say, Action keep)
 {
     public const string Fast = "KvCuda", Consistent = "KvCuda consistent", Int8 = "KvCuda int8", Peer = "llama.cpp", PeerQuantised = "llama.cpp q8_0";
     public const string Prefill = "prefill", Decode = "decode", Long = "decode long", Batch = "decode batch", First = "first token",
-        Peak = "peak memory", Read1 = "read 1", ReadAll = "read all", Flops1 = "flops 1", FlopsAll = "flops all";
+        Opened = "opened", Again = "the same prompt again", Peak = "peak memory", Read1 = "read 1", ReadAll = "read all", Flops1 = "flops 1", FlopsAll = "flops all";
 
-    public Samples Samples { get; } = new();
+    public Samples Samples { get; } = new()
+    {
+        Added = (what, who, value) => say($"{model.Name}: {what}{(who.Length > 0 ? ", " : "")}{who}: {Figure(what, value)}"),
+    };
+
+    // As it comes, for whoever watches: units as in the page.
+    static string Figure(string what, double value)
+    {
+        (double unit, string name) = what switch
+        {
+            First or Opened or Again => (1, "s"),
+            Peak => (1e6, "MB"),
+            Read1 or ReadAll => (1e9, "GB/s"),
+            Flops1 or FlopsAll => (1e9, "GFLOP/s"),
+            _ => (1, "tokens/s"),
+        };
+        return string.Create(CultureInfo.InvariantCulture, $"{value / unit:G4} {name}");
+    }
 
     public BenchModel Model => model;
 
@@ -45,7 +69,14 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
 
     int Context => Math.Min(model.Config.MaxPositions, Math.Max(plan.LongContext, 1024) + 256);
 
+    /// <summary>Tokens of a prompt: half of a short context at most.</summary>
+    public int PromptTokens => Math.Min(plan.Prompt, model.Config.MaxPositions / 2);
+
+    /// <summary>Tokens before the steps of a long sequence.</summary>
     public int LongTokens => Math.Min(plan.LongContext, model.Config.MaxPositions - 256);
+
+    // A context of less than this has no long sequences.
+    bool HasLong => plan.Has("long") && LongTokens >= 1024;
 
     IReadOnlyList<(string Name, ChildSetup Setup)> Contenders()
     {
@@ -66,7 +97,7 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
     public void Run()
     {
         IReadOnlyList<(string Name, ChildSetup Setup)> contenders = Contenders();
-        if (plan.Has("generate") || plan.Has("long") || plan.Has("batch"))
+        if (plan.Has("generate") || HasLong || plan.Has("batch"))
         {
             Dictionary<string, ChildProcess> children = contenders.ToDictionary(c => c.Name, c => new ChildProcess(c.Setup));
             try
@@ -81,6 +112,7 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
                         string name = contenders[(i + round) % contenders.Count].Name;
                         Round(name, children[name], round);
                     }
+                    keep();
                 }
                 if (children[Fast].Ask(new("allocations")).Numbers is [double step, double streamed])
                 {
@@ -99,15 +131,16 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
         {
             Loads(contenders.Where(c => c.Name != Consistent));
         }
-        if (plan.Has("sharing") && model.NoPeer is null && model.Config.Layers >= 4)
+        if (plan.Has("sharing") && !model.Shares && model.Config.Layers >= 4)
         {
             Sharing();
         }
+        keep();
     }
 
     void WarmUp(IReadOnlyList<(string Name, ChildSetup Setup)> contenders, Dictionary<string, ChildProcess> children)
     {
-        int[] prompt = Prompts.Random(0, Math.Min(plan.Prompt, model.Config.MaxPositions / 2), model.Config.Vocabulary);
+        int[] prompt = Prompts.Random(0, PromptTokens, model.Config.Vocabulary);
         var logits = new Dictionary<string, double[]>();
         foreach ((string name, _) in contenders)
         {
@@ -120,7 +153,7 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
             {
                 child.Ask(new("generate", A: Math.Min(40, plan.Steps), Prompt: prompt));
             }
-            if (plan.Has("long") && name != Consistent)
+            if (HasLong && name != Consistent)
             {
                 child.Ask(new("at", A: LongTokens, B: 8));
             }
@@ -138,7 +171,7 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
     {
         if (plan.Has("generate"))
         {
-            int[] prompt = Prompts.Random(round + 1, Math.Min(plan.Prompt, model.Config.MaxPositions / 2), model.Config.Vocabulary);
+            int[] prompt = Prompts.Random(round + 1, PromptTokens, model.Config.Vocabulary);
             double[] seconds = Measure(child, new("generate", A: plan.Steps, Prompt: prompt));
             Samples.Add(Prefill, name, prompt.Length / seconds[0]);
             Samples.Add(Decode, name, plan.Steps / seconds[1]);
@@ -147,7 +180,7 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
         {
             return; // its decode steps are those of the other class
         }
-        if (plan.Has("long"))
+        if (HasLong)
         {
             Samples.Add(Long, name, plan.Steps / Measure(child, new("at", A: LongTokens, B: plan.Steps))[0]);
         }
@@ -184,22 +217,31 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
         Samples.Add(FlopsAll, "", Yardsticks.FlopsPerSecond(threads));
     }
 
+    /// <summary>Tokens of the context with which memory is measured, and of the prompt and the steps that then run in it.</summary>
+    public int LoadContext => Math.Min(1024, model.Config.MaxPositions);
+
+    public int LoadTokens => PromptTokens + 32;
+
     // A fresh process each: to the first token of a short prompt, then a prompt and some steps, then its peak.
     void Loads(IEnumerable<(string Name, ChildSetup Setup)> contenders)
     {
-        int[] prompt = Prompts.Random(3, Math.Min(plan.Prompt, model.Config.MaxPositions / 2), model.Config.Vocabulary);
+        int[] prompt = Prompts.Random(3, PromptTokens, model.Config.Vocabulary);
         (string Name, ChildSetup Setup)[] all = [.. contenders];
         for (int round = 0; round < plan.Rounds; round++)
         {
             say($"{model.Name}: load to first token, round {round + 1} of {plan.Rounds}");
             foreach ((string name, ChildSetup setup) in all)
             {
-                using var child = new ChildProcess(setup with { Context = Math.Min(1024, model.Config.MaxPositions) });
+                using var child = new ChildProcess(setup with { Context = LoadContext });
                 child.Ask(new("peak")); // the run time itself is up
-                Samples.Add(First, name, Measure(child, new("first", Prompt: prompt[..16]))[0]);
+                double[] seconds = Measure(child, new("first", Prompt: prompt[..16]));
+                Samples.Add(First, name, seconds[0]);
+                Samples.Add(Opened, name, seconds[1]);
+                Samples.Add(Again, name, seconds[2]);
                 child.Ask(new("generate", A: 32, Prompt: prompt));
                 Samples.Add(Peak, name, child.Ask(new("peak")).Numbers[0]);
             }
+            keep();
         }
     }
 
@@ -226,11 +268,13 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
                 }
                 for (int round = 0; round < plan.Rounds; round++)
                 {
-                    foreach ((string map, ChildProcess child) in children)
+                    for (int i = 0; i < children.Count; i++)
                     {
+                        (string map, ChildProcess child) = children[(i + round) % children.Count];
                         int steps = Math.Min(plan.Steps, 32);
                         Samples.Add($"shared {context}", map, steps / Measure(child, new("at", A: context, B: steps))[0]);
                     }
+                    keep();
                 }
             }
         }

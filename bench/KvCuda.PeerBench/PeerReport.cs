@@ -45,26 +45,32 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         {
             Line($"- {who}: {what}");
         }
-        if (c.Model.NoPeer is { } why)
+        if (c.Model.NoPeer is { } why && noPeer is null)
         {
-            Line($"- llama.cpp does not run this model here: {why}");
+            Line($"- without llama.cpp: {why}");
         }
         if (c.Agreement is var (difference, deviation, same))
         {
             Line(string.Create(CultureInfo.InvariantCulture, $"- the two agree on the weights: largest difference of a logit {difference:F3} (their standard deviation is {deviation:F2}), the likeliest token is {(same ? "the same" : "another")}"));
         }
         Disturbance(c);
+        if (s.Of(Prefill, Fast).Count + s.Of(Decode, Fast).Count + s.Of(Long, Fast).Count + s.Of(Batch, Fast).Count + s.Of(First, Fast).Count == 0)
+        {
+            SharingTable(c);
+            return;
+        }
         Line();
         Line($"| | KvCuda {stored} | llama.cpp {stored} | ratio | KvCuda int8 | llama.cpp q8_0 | ratio |");
         Line("|---|--:|--:|--:|--:|--:|--:|");
-        Row(c, $"prefill {c.Plan.Prompt}, tokens/s", Prefill, Fast);
-        Row(c, $"prefill {c.Plan.Prompt}, numerics consistent, tokens/s", Prefill, Consistent);
+        Row(c, $"prefill {c.PromptTokens}, tokens/s", Prefill, Fast);
+        Row(c, $"prefill {c.PromptTokens}, numerics consistent, tokens/s", Prefill, Consistent);
         Row(c, $"decode after it ({c.Plan.Steps} tokens), tokens/s", Decode, Fast);
         Row(c, $"decode at context {c.LongTokens}, tokens/s", Long, Fast);
         Row(c, $"decode, {c.Plan.BatchSequences} together after {c.Plan.BatchPrompt} tokens each, tokens/s of all", Batch, Fast);
         Row(c, "load to first token, warm file, s", First, Fast, lessIsBetter: true);
         Row(c, "peak memory (VmHWM), MB", Peak, Fast, lessIsBetter: true, unit: 1e6);
         Physics(c);
+        Load(c);
         Memory(c);
         SharingTable(c);
     }
@@ -104,8 +110,11 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         double read1 = s.Median(Read1, ""), read = s.Median(ReadAll, ""), flops1 = s.Median(Flops1, ""), flops = s.Median(FlopsAll, "");
         double step = c.Model.StepBytes(c.Model.Type.Bytes());
         Line();
+        Line("### Shares of what the machine can do");
+        Line();
         Line($"Reading {Number(Math.Min(step, 2e9) / 1e6)} MB (what a decode step reads of the weights): {Number(read1 / 1e9)} GB/s with 1 thread, {Number(read / 1e9)} with {threads}. "
-            + $"Multiply-adds: {Number(flops1 / 1e9)} GFLOP/s with 1 thread, {Number(flops / 1e9)} with {threads}.");
+            + $"Multiply-adds: {Number(flops1 / 1e9)} GFLOP/s with 1 thread, {Number(flops / 1e9)} with {threads}; "
+            + "these are of f32 numbers in vectors: products on a processor's tiles (AMX) may exceed them.");
         Line();
         Line("| | KvCuda | share | llama.cpp | share |");
         Line("|---|--:|--:|--:|--:|");
@@ -115,11 +124,34 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         }
         double ours = s.Median(Decode, Fast) * step, theirs = s.Median(Decode, Peer) * step;
         Line($"| decode, weights read, GB/s | {Number(ours / 1e9)} | {Share(ours / read)} | {Number(theirs / 1e9)} | {Share(theirs / read)} |");
-        double perToken = c.Model.PromptFlops(c.Plan.Prompt) / c.Plan.Prompt;
+        double perToken = c.Model.PromptFlops(c.PromptTokens) / c.PromptTokens;
         foreach ((string label, string who) in new[] { ("", Fast), (", consistent", Consistent) })
         {
             (ours, theirs) = (s.Median(Prefill, who) * perToken, s.Median(Prefill, Peer) * perToken);
             Line($"| prefill{label}, GFLOP/s | {Number(ours / 1e9)} | {Share(ours / flops)} | {Number(theirs / 1e9)} | {Share(theirs / flops)} |");
+        }
+    }
+
+    // Where the time to the first token goes.
+    void Load(Comparison c)
+    {
+        Samples s = c.Samples;
+        if (s.Of(First, Fast).Count == 0)
+        {
+            return;
+        }
+        Line();
+        Line("### Load");
+        Line();
+        Line("Seconds from a process that is up (.NET's run time included in both, nothing of either engine) to the first token of a 16-token prompt; the");
+        Line("file is in the system's cache. What remains after loading and the prompt itself is paid once: KvCuda's code is compiled while it first runs.");
+        Line();
+        Line("| | to first token | of it loading | the same prompt again | paid once |");
+        Line("|---|--:|--:|--:|--:|");
+        foreach (string who in new[] { Fast, Peer, Int8, PeerQuantised }.Where(who => s.Of(First, who).Count > 0))
+        {
+            double first = s.Median(First, who), opened = s.Median(Opened, who), again = s.Median(Again, who);
+            Line($"| {Named(c, who)} | {Seconds(first)} | {Seconds(opened)} | {Seconds(again)} | {Seconds(Math.Max(0, first - opened - again))} |");
         }
     }
 
@@ -128,12 +160,26 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         Samples s = c.Samples;
         if (s.Of(Peak, Fast).Count > 0)
         {
-            double weights = c.Model.WeightBytes(c.Model.Type.Bytes());
-            double kv = 2.0 * c.Model.Config.Layers * c.Model.Config.KvSize * c.Model.Type.Bytes() * (c.Plan.Prompt + 32);
-            double beyond = s.Median(Peak, Fast) - weights - kv, peers = s.Median(Peak, Peer) - weights - kv;
+            double perToken = 2.0 * c.Model.Config.Layers * c.Model.Config.KvSize;
+            double ours = perToken * c.Model.Type.Bytes() * c.LoadTokens, theirs = perToken * 2 * c.LoadContext;
             Line();
-            Line($"Peak memory beyond weights ({Number(weights / 1e6)} MB) and keys and values ({Number(kv / 1e6)} MB): KvCuda {Number(beyond / 1e6)} MB"
-                + $"{(double.IsNaN(peers) ? "" : $", llama.cpp {Number(peers / 1e6)} MB")}, the .NET run time included in both.");
+            Line("### Memory");
+            Line();
+            Line($"The most that a process ever had in memory (VmHWM, mapped files included), after a prompt of {c.LoadTokens - 32} tokens and 32 steps. Keys and values are those of");
+            Line($"{c.LoadTokens} tokens; llama.cpp's, in f16, those of its context of {c.LoadContext}. The run time of .NET is included in all. KvCuda is to stay within 300 MB beyond weights, keys and values.");
+            Line();
+            Line("| MB | weights | keys and values | peak | beyond |");
+            Line("|---|--:|--:|--:|--:|");
+            (string Who, double Weights, double Kv)[] rows =
+            [
+                (Fast, c.Model.WeightBytes(c.Model.Type.Bytes()), ours), (Peer, FileBytes(c.Model.Gguf?.Stored), theirs),
+                (Int8, c.Model.Int8Bytes, ours), (PeerQuantised, FileBytes(c.Model.Gguf?.Quantised), theirs),
+            ];
+            foreach ((string who, double weights, double kv) in rows.Where(row => s.Of(Peak, row.Who).Count > 0))
+            {
+                double peak = s.Median(Peak, who), beyond = peak - weights - kv;
+                Line($"| {Named(c, who)} | {Number(weights / 1e6)} | {Number(kv / 1e6)} | {Number(peak / 1e6)} | {Number(beyond / 1e6)}{(who is Fast or Int8 && beyond > 300e6 ? " **too much**" : "")} |");
+            }
         }
         if (c.Allocated is var (step, streamed))
         {
@@ -141,6 +187,10 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
             Line($"Allocated on the managed heap per decode step: {Number(step)} bytes by the step, {Number(streamed)} with the stream to the caller.");
         }
     }
+
+    static double FileBytes(string? path) => path is null ? double.NaN : new FileInfo(path).Length;
+
+    static string Named(Comparison c, string who) => who is Fast or Peer ? $"{who} {c.Model.Type.Name()}" : who;
 
     void SharingTable(Comparison c)
     {
@@ -150,14 +200,18 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         }
         int[] contexts = [.. c.Plan.SharingContexts.Where(context => c.Samples.Of($"shared {context}", c.SharingMaps[0].Map).Count > 0)];
         Line();
-        Line("The same weights when fewer layers keep keys and values (decode, tokens/s; ratio to all layers):");
+        Line("### Sharing");
         Line();
-        Line($"| map | bytes per token |{string.Concat(contexts.Select(context => $" at {context} |"))}");
-        Line($"|---|--:|{string.Concat(contexts.Select(_ => "--:|"))}");
+        Line("The same weights when only half and a quarter of the layers own keys and values (experimental maps: the text would be another). Memory per token shrinks with");
+        Line("the owners. A decode step saves the key and value projections of the others, but every layer still reads the keys and values that it attends to: shared ones");
+        Line("come from a cache instead of memory where the processor's holds them, and attention computes as much as before.");
+        Line();
+        Line($"| map | bytes per token |{string.Concat(contexts.Select(context => $" at {context}: MB | tokens/s | ratio |"))}");
+        Line($"|---|--:|{string.Concat(contexts.Select(_ => "--:|--:|--:|"))}");
         foreach ((string map, double bytes) in c.SharingMaps)
         {
             Line($"| `{map}` | {Number(bytes)} |" + string.Concat(contexts.Select(context =>
-                $" {Spread(c.Samples.Of($"shared {context}", map), 1)}, {Ratio(c.Samples.Ratio($"shared {context}", map, c.SharingMaps[0].Map))} |")));
+                $" {Number(bytes * context / 1e6)} | {Spread(c.Samples.Of($"shared {context}", map), 1)} | {Ratio(c.Samples.Ratio($"shared {context}", map, c.SharingMaps[0].Map))} |")));
         }
     }
 
@@ -183,7 +237,7 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
                 json.WriteString("model", c.Model.Name);
                 json.WriteString("type", c.Model.Type.Name());
                 json.WriteNumber("step_bytes", c.Model.StepBytes(c.Model.Type.Bytes()));
-                json.WriteNumber("prompt_flops", c.Model.PromptFlops(c.Plan.Prompt));
+                json.WriteNumber("prompt_flops", c.Model.PromptFlops(c.PromptTokens));
                 json.WriteNumber("foreign_share_median", c.Foreign.Count == 0 ? 0 : Samples.MedianOf(c.Foreign));
                 json.WriteNumber("foreign_share_most", c.Foreign.DefaultIfEmpty(0).Max());
                 if (c.Allocated is var (step, streamed))
@@ -227,6 +281,8 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
 
     static string Ratio((double Median, double Least, double Most)? ratio) => ratio is var (median, least, most)
         ? string.Create(CultureInfo.InvariantCulture, $"**{median:F2}** ({least:F2} - {most:F2})") : "";
+
+    static string Seconds(double seconds) => seconds.ToString("0.000", CultureInfo.InvariantCulture);
 
     static string Share(double share) => double.IsFinite(share) ? share.ToString("0.00", CultureInfo.InvariantCulture) : "";
 

@@ -5,8 +5,12 @@ internal sealed class Samples
 {
     readonly Dictionary<(string What, string Who), List<double>> all = [];
 
+    /// <summary>Told every number as it comes.</summary>
+    public Action<string, string, double>? Added { get; set; }
+
     public void Add(string what, string who, double value)
     {
+        Added?.Invoke(what, who, value);
         if (!all.TryGetValue((what, who), out List<double>? list))
         {
             all[(what, who)] = list = [];

@@ -44,13 +44,14 @@ internal sealed class StepLoop
     /// <summary>Bytes allocated on the managed heap, by any thread, per step.</summary>
     public double AllocatedPerStep(int count)
     {
-        KvSequence filled = Filled(256);
+        int context = Math.Min(256, model.MaxContext - count);
+        KvSequence filled = Filled(context);
         Run(filled, count); // compiled, and every buffer grown
-        model.Store.Truncate(filled, 256);
+        model.Store.Truncate(filled, context);
         long start = GC.GetTotalAllocatedBytes(precise: true);
         Run(filled, count);
         long bytes = GC.GetTotalAllocatedBytes(precise: true) - start;
-        model.Store.Truncate(filled, 256);
+        model.Store.Truncate(filled, context);
         return bytes / (double)count;
     }
 
