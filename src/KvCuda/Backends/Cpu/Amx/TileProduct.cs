@@ -36,7 +36,7 @@ internal static unsafe class TileProduct
 
     struct Plan
     {
-        public ProductSet Set;    // with the same x
+        public Product* Products; // with the same x
         public Product Product;   // the first of them
         public byte* X;           // tiles
         public int TileRows;      // rows of x in one: 1, 2, 4, 8
@@ -56,23 +56,23 @@ internal static unsafe class TileProduct
         /// <summary>Of which product a unit is, and its outputs; the last unit of a product overlaps the one before where there are not enough.</summary>
         public readonly UnitOf Of(int unit)
         {
-            int i = 0;
-            for (; unit >= UnitsOf(Set[i]); i++)
+            Product* product = Products;
+            for (; unit >= UnitsOf(*product); product++)
             {
-                unit -= UnitsOf(Set[i]);
+                unit -= UnitsOf(*product);
             }
-            int first = Math.Min(unit * Unit, Set[i].Outputs - Unit);
-            return new() { Product = Set[i], First = first, Known = unit * Unit - first };
+            int first = Math.Min(unit * Unit, product->Outputs - Unit);
+            return new(product, first, unit * Unit - first);
         }
     }
 
-    struct UnitOf
+    readonly struct UnitOf(Product* product, int first, int known)
     {
-        public Product Product;
-        public int First;  // of its 32 outputs
-        public int Known;  // outputs that the unit before has put
+        public readonly Product* Product = product;
+        public readonly int First = first;  // of its 32 outputs
+        public readonly int Known = known;  // outputs that the unit before has put
 
-        public readonly byte* Weights => (byte*)Product.Weight + (long)First * Product.Inputs * 2;
+        public byte* Weights => (byte*)Product->Weight + (long)First * Product->Inputs * 2;
     }
 
     static int UnitsOf(in Product product) => (product.Outputs + Unit - 1) / Unit;
@@ -87,10 +87,15 @@ internal static unsafe class TileProduct
             units += UnitsOf(products[i]);
             weights += (long)product.Inputs * products[i].Outputs;
         }
+        Product* set = stackalloc Product[products.Count];
+        for (int i = 0; i < products.Count; i++)
+        {
+            set[i] = products[i];
+        }
         int tileRows = XTiles.RowsOf(product.Rows);
         Plan plan = new()
         {
-            Set = products, Product = product, TileRows = tileRows, Tiles = (product.Rows + tileRows - 1) / tileRows, Units = units,
+            Products = set, Product = product, TileRows = tileRows, Tiles = (product.Rows + tileRows - 1) / tileRows, Units = units,
         };
         for (int tile = 0; tile < 8; tile++)
         {
@@ -137,7 +142,7 @@ internal static unsafe class TileProduct
     static void InPlace(in Plan plan, int unit, float* sums)
     {
         UnitOf of = plan.Of(unit);
-        ref readonly Product p = ref of.Product;
+        ref readonly Product p = ref *of.Product;
         nint row = (nint)p.Inputs * 2;
         byte* weights = of.Weights;
         int whole = p.Inputs / Product.Step, ahead = Math.Min(AheadSteps, whole - 1);
@@ -222,8 +227,8 @@ internal static unsafe class TileProduct
                 {
                     // The lines of y that the sums are for come meanwhile.
                     UnitOf of = plan.Of(firstUnit + unit);
-                    float* y = of.Product.Y + (long)pair * PairRows * of.Product.Outputs + of.First;
-                    for (int row = 0; row < Math.Min(PairRows, of.Product.Rows - pair * PairRows); row++, y += of.Product.Outputs)
+                    float* y = of.Product->Y + (long)pair * PairRows * of.Product->Outputs + of.First;
+                    for (int row = 0; row < Math.Min(PairRows, of.Product->Rows - pair * PairRows); row++, y += of.Product->Outputs)
                     {
                         Sse.Prefetch0(y);
                         Sse.Prefetch0(y + 16);
@@ -238,13 +243,17 @@ internal static unsafe class TileProduct
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Copy(in UnitOf of, int from, int steps, byte* tiles)
     {
-        ref readonly Product p = ref of.Product;
-        for (int row = 0; row < Unit; row++)
+        ref readonly Product p = ref *of.Product;
+        byte* weights = of.Weights;
+        nint row = (nint)p.Inputs * 2;
+        for (int step = from; step < from + steps; step++)
         {
-            byte* w = of.Weights + (long)row * p.Inputs * 2, to = tiles + row * 64;
-            for (int step = from; step < from + steps; step++, to += UnitStep)
+            // All rows side by side, as a decode step reads them.
+            byte* w = weights + Math.Min(step * 64, row - 64);
+            for (int r = 0; r < Unit; r++, w += row, tiles += 64)
             {
-                Vector512.Load(w + Math.Min(step * 64, (p.Inputs - Product.Step) * 2)).Store(to);
+                Sse.Prefetch0(w + AheadSteps * 64);
+                Vector512.Load(w).Store(tiles);
             }
         }
     }
@@ -253,7 +262,7 @@ internal static unsafe class TileProduct
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Put(in Plan plan, int tile, in UnitOf of, float* sums)
     {
-        ref readonly Product p = ref of.Product;
+        ref readonly Product p = ref *of.Product;
         int row = tile * plan.TileRows, rows = Math.Min(plan.TileRows, p.Rows - row);
         int output = of.First, known = of.Known;
         for (int half = 0; half < 2; half++, sums += 2 * TileBytes / 4, output += 16, known -= 16)
