@@ -27,7 +27,8 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
 {
     public const string Fast = "KvCuda", Consistent = "KvCuda consistent", Int8 = "KvCuda int8", Peer = "llama.cpp", PeerQuantised = "llama.cpp q8_0";
     public const string Prefill = "prefill", Decode = "decode", Long = "decode long", Batch = "decode batch", First = "first token",
-        Opened = "opened", Again = "the same prompt again", Peak = "peak memory", Read1 = "read 1", ReadAll = "read all", Flops1 = "flops 1", FlopsAll = "flops all";
+        Opened = "opened", Again = "the same prompt again", Peak = "peak memory", Read1 = "read 1", ReadAll = "read all", Flops1 = "flops 1", FlopsAll = "flops all",
+        Tiles1 = "tile flops 1", TilesAll = "tile flops all";
 
     public Samples Samples { get; } = new()
     {
@@ -42,7 +43,7 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
             First or Opened or Again => (1, "s"),
             Peak => (1e6, "MB"),
             Read1 or ReadAll => (1e9, "GB/s"),
-            Flops1 or FlopsAll => (1e9, "GFLOP/s"),
+            Flops1 or FlopsAll or Tiles1 or TilesAll => (1e9, "GFLOP/s"),
             _ => (1, "tokens/s"),
         };
         return string.Create(CultureInfo.InvariantCulture, $"{value / unit:G4} {name}");
@@ -215,6 +216,11 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
         Samples.Add(ReadAll, "", Yardsticks.ReadBytesPerSecond(bytes, threads));
         Samples.Add(Flops1, "", Yardsticks.FlopsPerSecond(1));
         Samples.Add(FlopsAll, "", Yardsticks.FlopsPerSecond(threads));
+        if (Yardsticks.TileFlopsPerSecond(1) is > 0 and double tiles)
+        {
+            Samples.Add(Tiles1, "", tiles);
+            Samples.Add(TilesAll, "", Yardsticks.TileFlopsPerSecond(threads));
+        }
     }
 
     /// <summary>Tokens of the context with which memory is measured, and of the prompt and the steps that then run in it.</summary>

@@ -113,8 +113,10 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         Line("### Shares of what the machine can do");
         Line();
         Line($"Reading {Number(Math.Min(step, 2e9) / 1e6)} MB (what a decode step reads of the weights): {Number(read1 / 1e9)} GB/s with 1 thread, {Number(read / 1e9)} with {threads}. "
-            + $"Multiply-adds: {Number(flops1 / 1e9)} GFLOP/s with 1 thread, {Number(flops / 1e9)} with {threads}; "
-            + "these are of f32 numbers in vectors: products on a processor's tiles (AMX) may exceed them.");
+            + $"Multiply-adds: {Number(flops1 / 1e9)} GFLOP/s with 1 thread, {Number(flops / 1e9)} with {threads}"
+            + (s.Of(TilesAll, "").Count == 0 ? "." : "; of bf16 on AMX tiles "
+                + $"{Number(s.Median(Tiles1, "") / 1e9)} and {Number(s.Median(TilesAll, "") / 1e9)}, of which KvCuda needs two for one: it keeps 16 bits of an activation. "
+                + "Shares are of the vectors' rate, and exceed 1 where tiles do the work."));
         Line();
         Line("| | KvCuda | share | llama.cpp | share |");
         Line("|---|--:|--:|--:|--:|");

@@ -2,6 +2,8 @@ using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using KvCuda.Backends.Cpu;
+using KvCuda.Backends.Cpu.Amx;
 
 namespace KvCuda.PeerBench;
 
@@ -34,6 +36,44 @@ internal static unsafe class Yardsticks
         OnThreads(threads, _ => MultiplyAdd(1000));
         double seconds = OnThreads(threads, _ => MultiplyAdd(rounds));
         return 2.0 * Accumulators * Lanes * rounds * threads / seconds;
+    }
+
+    /// <summary>The same of bf16 numbers on AMX tiles that lie in the L1 cache; 0 where there are none.</summary>
+    public static double TileFlopsPerSecond(int threads)
+    {
+        if (!InstructionSet.Amx.IsAvailable())
+        {
+            return 0;
+        }
+        const int rounds = 40_000;
+        OnThreads(threads, _ => MultiplyTiles(1000));
+        double seconds = OnThreads(threads, _ => MultiplyTiles(rounds));
+        return 2.0 * TileSteps * 4 * 16 * 16 * 32 * rounds * threads / seconds;
+    }
+
+    const int TileSteps = 8; // of two tiles of 1 KB on either side
+
+    static void MultiplyTiles(int rounds)
+    {
+        byte* memory = (byte*)NativeMemory.AlignedAlloc(2 * TileSteps * 2048 + 4096, 4096);
+        new Span<byte>(memory, 2 * TileSteps * 2048 + 4096).Clear();
+        TileShapes shapes = default;
+        for (int tile = 0; tile < 8; tile++)
+        {
+            shapes.Set(tile, 16, 64);
+        }
+        Tiles.Code.Shape(ref shapes);
+        for (int round = 0; round < rounds; round++)
+        {
+            TileCall call = new()
+            {
+                A0 = memory, A1 = memory + 1024, AStride = 64, AStep = 2048, B = memory + TileSteps * 2048, BStride = 64, BStep = 2048,
+                C = (float*)(memory + 2 * TileSteps * 2048), Steps = TileSteps,
+            };
+            Tiles.Code.Multiply(ref call, 2);
+        }
+        Tiles.Code.Release();
+        NativeMemory.AlignedFree(memory);
     }
 
     const int Accumulators = 12;
