@@ -128,25 +128,27 @@ internal static unsafe class Yardsticks
         }
     }
 
-    // Seconds from the moment all threads may go to the moment the last has finished.
+    // Seconds from the moment the first thread begins to the moment the last has finished; by their own clocks, because whoever waits for them
+    // may get its core back late.
     static double OnThreads(int threads, Action<int> work)
     {
-        using var barrier = new Barrier(threads + 1);
+        using var barrier = new Barrier(threads);
+        long[] starts = new long[threads], ends = new long[threads];
         Thread[] all = [.. Enumerable.Range(0, threads).Select(t => new Thread(() =>
         {
             barrier.SignalAndWait();
+            starts[t] = Stopwatch.GetTimestamp();
             work(t);
+            ends[t] = Stopwatch.GetTimestamp();
         }))];
         foreach (Thread thread in all)
         {
             thread.Start();
         }
-        barrier.SignalAndWait();
-        long start = Stopwatch.GetTimestamp();
         foreach (Thread thread in all)
         {
             thread.Join();
         }
-        return Stopwatch.GetElapsedTime(start).TotalSeconds;
+        return Stopwatch.GetElapsedTime(starts.Min(), ends.Max()).TotalSeconds;
     }
 }
