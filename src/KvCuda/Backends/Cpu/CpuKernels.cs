@@ -39,6 +39,9 @@ internal abstract class CpuKernels
 /// <summary>AVX-512, and what AMX does better.</summary>
 internal sealed class AmxKernels : CpuKernels
 {
+    // Fewer are as fast in vectors.
+    const int FewestInt8Rows = 4;
+
     readonly CpuKernels<Lanes512, Lanes512, Int8Sums512> others = new();
 
     public override void MatMul(ThreadTeam team, Product product, DType weightType)
@@ -50,6 +53,19 @@ internal sealed class AmxKernels : CpuKernels
 
     public override void MatMul(ThreadTeam team, in ProductSet products, DType weightType)
     {
+        if (weightType == DType.Int8)
+        {
+            // By the rows: the bits are the same either way.
+            if (products[0].Rows >= FewestInt8Rows && Int8TileCode.Instance is not null)
+            {
+                Int8Kernel<Int8TileRows>.Run(team, products);
+            }
+            else
+            {
+                others.MatMul(team, products, weightType);
+            }
+            return;
+        }
         // By the matrix alone, never by the rows: a row's bits do not depend on how many there are.
         ProductSet onTiles = default;
         for (int i = 0; i < products.Count; i++)
@@ -96,11 +112,25 @@ internal sealed unsafe class CpuKernels<TLanes, TRegister, TSums> : CpuKernels
                 MatMul<ushort, BF16Element>(team, product);
                 break;
             case DType.Int8:
-                Int8Kernel<TSums, TRegister>.Run(team, product);
+                ProductSet one = default;
+                one.Add(product);
+                MatMul(team, one, weightType);
                 break;
             default:
                 MatMul<Half, F16Element>(team, product);
                 break;
+        }
+    }
+
+    public override void MatMul(ThreadTeam team, in ProductSet products, DType weightType)
+    {
+        if (weightType == DType.Int8)
+        {
+            Int8Kernel<Int8VectorTile<TSums, TRegister>>.Run(team, products);
+        }
+        else
+        {
+            base.MatMul(team, products, weightType);
         }
     }
 

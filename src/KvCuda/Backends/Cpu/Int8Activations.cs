@@ -36,28 +36,27 @@ internal static unsafe class Int8Activations
     {
         for (int group = 0; group < groups; group++, x += Int8Layout.Group, numbers += rows * Int8Layout.Group, scales += rows)
         {
-            Vector512<float> a = Vector512.Load(x), b = Vector512.Load(x + 16);
-            // The bits of magnitudes are ordered as they are, infinity and then NaN last.
-            Vector512<int> most = Vector512.Max((a.AsInt32() & Vector512.Create(int.MaxValue)), (b.AsInt32() & Vector512.Create(int.MaxValue)));
-            int largest = Largest(most);
-            float magnitude = BitConverter.Int32BitsToSingle(largest);
-            float inverse = 0;
-            if (largest >= Infinity)
-            {
-                *scales = float.NaN;
-                a = b = default;
-            }
-            else if (magnitude < Zero)
-            {
-                *scales = 0;
-            }
-            else
-            {
-                *scales = magnitude / Most;
-                inverse = Most / magnitude;
-            }
-            Vector512.Narrow(Round(a * inverse), Round(b * inverse)).Store(numbers);
+            Round(x, out *scales).Store(numbers);
         }
+    }
+
+    /// <summary>32 inputs as numbers and their scale.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<short> Round(float* x, out float scale)
+    {
+        Vector512<float> a = Vector512.Load(x), b = Vector512.Load(x + 16);
+        // The bits of magnitudes are ordered as they are, infinity and then NaN last.
+        Vector512<int> magnitude = Vector512.Create(int.MaxValue);
+        int most = Largest(Vector512.Max(a.AsInt32() & magnitude, b.AsInt32() & magnitude));
+        float largest = BitConverter.Int32BitsToSingle(most);
+        if (most >= Infinity || largest < Zero)
+        {
+            scale = most >= Infinity ? float.NaN : 0;
+            return default;
+        }
+        scale = largest / Most;
+        Vector512<float> inverse = Vector512.Create(Most / largest);
+        return Vector512.Narrow(Integers(a * inverse), Integers(b * inverse));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -70,5 +69,5 @@ internal static unsafe class Int8Activations
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static Vector512<int> Round(Vector512<float> x) => Vector512.ConvertToInt32Native(Vector512.Round(x));
+    static Vector512<int> Integers(Vector512<float> x) => Vector512.ConvertToInt32Native(Vector512.Round(x));
 }

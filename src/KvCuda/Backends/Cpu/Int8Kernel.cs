@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics.X86;
 using KvCuda.Tensors;
 
 namespace KvCuda.Backends.Cpu;
@@ -12,235 +11,147 @@ namespace KvCuda.Backends.Cpu;
 ///
 /// The lanes of a register are outputs, so nothing is summed over lanes, and all that could depend on how a call is cut is exact.
 ///
-/// A tile is up to eight rows (four without AVX-512) x one block of outputs x a piece of the groups; its f32 sums wait in memory.
-/// Tiles run over rows, then pieces, then blocks: a piece of x stays in the L1 cache while the pieces of some blocks pass by,
-/// and these blocks stay in the L2 cache for the next rows. Of a single tile of rows the pieces are short: that is, a thread reads
-/// several streams of weights side by side, which memory likes better than one.
+/// A tile is some rows x one block of outputs x a piece of the groups; its f32 sums wait in memory. Tiles run over rows, then pieces, then
+/// blocks: a piece of x stays in the L1 cache while the pieces of some blocks pass by, and these blocks stay in the L2 cache for the
+/// next rows. A single tile of rows reads every block once, from memory: then what counts is how a thread's streams of weights run.
 /// </summary>
-internal static unsafe class Int8Kernel<TSums, TRegister>
-    where TSums : struct, IInt8Sums<TSums, TRegister> where TRegister : struct, IRegister<TRegister>
+internal static unsafe class Int8Kernel<TTile> where TTile : struct, IInt8Tile
 {
-    // Blocks that a share has side by side: streams if rows are few.
-    const int FewRowsStreams = 4, FewRowsPiece = 2;
+    // Weights of a share when rows are few: some microseconds of reading.
+    const long StreamShareBytes = 128 * 1024;
 
-    // 8 rows x 32 groups x 64 bytes = 16 KB of x, and as much of weights, which pass by.
-    const int ManyRowsPiece = 32;
+    // How far ahead of its use a single stream is fetched: the processor's own prefetchers stop at the end of a page.
+    const long AheadBytes = 4 * 1024;
 
-    // Weights of a share when there are many rows: they share the L2 cache with x, which passes by.
-    const int ManyRowsBytes = 512 * 1024;
-
-    const int MostRows = 8;
+    // Weights of a share when rows are many: they share the L2 cache with x, which passes by.
+    const int ResidentBytes = 512 * 1024;
 
     /// <summary>How a call is cut.</summary>
     struct Plan
     {
-        public Product Product;
+        public ProductSet Set;   // the same x, one after another
+        public Product Product;  // the first of them
         public Int8Layout Weights;
-        public short* Numbers;  // tiles of rows, each as Int8Activations.Row writes it
-        public float* Scales;   // the same
+        public int AllBlocks;
+        public byte* Numbers;   // of x, tile after tile of rows
+        public float* Scales;   // [tile][group][room]
         public int Tiles;       // of rows, as equal as can be
-        public int Blocks;      // of outputs, side by side
+        public int Room;        // rows that a tile has room for
+        public int SideBySide;  // blocks of outputs
         public int PieceGroups;
 
         public readonly int First(int tile) => (int)((long)Product.Rows * tile / Tiles);
+
+        public readonly byte* NumbersOf(int tile) => Numbers + (long)tile * Weights.Groups * TTile.GroupBytes(Room);
+
+        public readonly float* ScalesOf(int tile) => Scales + (long)tile * Weights.Groups * Room;
     }
 
-    /// <summary>A tile's operands, each from its first group on.</summary>
-    struct Piece
+    /// <summary>Products with the same x.</summary>
+    public static void Run(ThreadTeam team, in ProductSet products)
     {
-        public short* X;        // [group][row][32]
-        public float* XScales;  // [group][row]
-        public sbyte* W;        // [group][8][16][4]
-        public ushort* WScales; // [group][16]
-        public float* Sums;     // [row][16]
-        public int Groups;
-    }
-
-    public static void Run(ThreadTeam team, in Product product)
-    {
+        Product product = products[0];
         Plan plan = new()
         {
-            Product = product, Weights = new(product.Outputs, product.Inputs),
-            Tiles = (product.Rows + TSums.MaxRows - 1) / TSums.MaxRows,
+            Set = products, Product = product, Weights = new(product.Outputs, product.Inputs),
+            Tiles = (product.Rows + TTile.MaxRows - 1) / TTile.MaxRows,
         };
-        long numbers = (long)product.Rows * product.Inputs;
-        using Scratch x = new(numbers / 2), scales = new(numbers / Int8Layout.Group);
-        plan.Numbers = (short*)x.Address;
+        long outputs = 0;
+        for (int i = 0; i < products.Count; i++)
+        {
+            plan.AllBlocks += BlocksOf(products[i]);
+            outputs += products[i].Outputs;
+        }
+        plan.Room = TTile.RoomOf((product.Rows + plan.Tiles - 1) / plan.Tiles);
+        long groups = (long)plan.Tiles * plan.Weights.Groups;
+        using Scratch numbers = new(groups * TTile.GroupBytes(plan.Room) / sizeof(float)), scales = new(groups * plan.Room);
+        plan.Numbers = (byte*)numbers.Address;
         plan.Scales = scales.Address;
+        int shares, least = 4 * team.Members; // so that none waits long for the last one
         if (plan.Tiles == 1)
         {
-            (plan.Blocks, plan.PieceGroups) = (FewRowsStreams, FewRowsPiece);
+            shares = (int)Math.Clamp(plan.AllBlocks * plan.Weights.BlockBytes / StreamShareBytes, least, 16 * least);
+            (plan.SideBySide, plan.PieceGroups) = (TTile.Streams, Math.Min(TTile.StreamGroups, plan.Weights.Groups));
         }
         else
         {
-            plan.Blocks = (int)Math.Clamp(ManyRowsBytes / plan.Weights.BlockBytes, 1, 32);
-            plan.PieceGroups = ManyRowsPiece;
+            plan.SideBySide = (int)Math.Clamp(ResidentBytes / plan.Weights.BlockBytes, 1, Math.Max(1, plan.AllBlocks / least));
+            shares = (plan.AllBlocks + plan.SideBySide - 1) / plan.SideBySide;
+            plan.PieceGroups = TTile.PieceGroups;
         }
-        // Some shares for each member, so that none waits long for the last one.
-        plan.Blocks = Math.Max(1, Math.Min(plan.Blocks, plan.Weights.Blocks / (4 * team.Members)));
-        bool alone = numbers * product.Outputs < CpuKernels.WorthSharing;
-        team.Run(&ShareRows, &plan, product.Rows, alone || numbers < RowKernels.WorthSharing);
-        team.Run(&ShareBlocks, &plan, (plan.Weights.Blocks + plan.Blocks - 1) / plan.Blocks, alone);
+        long x = (long)product.Rows * product.Inputs;
+        bool alone = x * outputs < CpuKernels.WorthSharing;
+        team.Run(&ShareRows, &plan, product.Rows, alone || x < RowKernels.WorthSharing);
+        team.Run(&ShareBlocks, &plan, Math.Min(shares, plan.AllBlocks), alone);
     }
 
     static void ShareRows(void* argument, int row, int rows)
     {
         ref Plan plan = ref *(Plan*)argument;
-        int tile = (int)(((long)(row + 1) * plan.Tiles - 1) / rows), first = plan.First(tile);
-        long groups = plan.Weights.Groups;
-        Int8Activations.Row(plan.Product.X + (long)row * plan.Product.Inputs, plan.Weights.Groups,
-            plan.Numbers + (first * groups + row - first) * Int8Layout.Group, plan.Scales + first * groups + row - first,
-            plan.First(tile + 1) - first);
+        int tile = (int)(((long)(row + 1) * plan.Tiles - 1) / rows);
+        TTile.Pack(plan.Product.X + (long)row * plan.Product.Inputs, plan.Weights.Groups, row - plan.First(tile), plan.Room,
+            plan.NumbersOf(tile), plan.ScalesOf(tile));
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void ShareBlocks(void* argument, int share, int shares)
     {
         ref Plan plan = ref *(Plan*)argument;
-        ref Int8Layout layout = ref plan.Weights;
-        int first = share * plan.Blocks, blocks = Math.Min(plan.Blocks, layout.Blocks - first), groups = layout.Groups;
-        byte* weights = (byte*)plan.Product.Weight + first * layout.BlockBytes;
-        const int tileSums = MostRows * Int8Layout.Block;
-        using Scratch sums = new(blocks * tileSums);
+        (int start, int end) = ThreadTeam.Share(plan.AllBlocks, share, shares);
+        TTile.Begin(plan.Room);
+        for (int i = 0, first = 0; first < end; first += BlocksOf(plan.Set[i++]))
+        {
+            int from = Math.Max(start - first, 0), to = Math.Min(end - first, BlocksOf(plan.Set[i]));
+            for (int next; from < to; from = next)
+            {
+                // As equal parts as can be.
+                next = from + (to - from) / ((to - from + plan.SideBySide - 1) / plan.SideBySide);
+                Blocks(plan, plan.Set[i], from, next, last: next == to);
+            }
+        }
+        TTile.End();
+    }
+
+    static int BlocksOf(in Product product) => (product.Outputs + Int8Layout.Block - 1) / Int8Layout.Block;
+
+    // Neighbouring blocks side by side, all rows.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    static void Blocks(in Plan plan, in Product product, int start, int end, bool last)
+    {
+        Int8Layout layout = plan.Weights;
+        int groups = layout.Groups, tileSums = TTile.MaxRows * Int8Layout.Block;
+        long blockBytes = layout.BlockBytes, scaleBytes = layout.ScaleBytes;
+        byte* weights = (byte*)product.Weight + start * blockBytes;
+        using Scratch sums = new((end - start) * tileSums);
         for (int tile = 0; tile < plan.Tiles; tile++)
         {
             int row = plan.First(tile), rows = plan.First(tile + 1) - row;
-            delegate*<in Piece, void> product = TileOf(rows);
+            delegate*<in Int8Piece, void> multiply = TTile.Of(rows);
             sums.Span.Clear();
             for (int group = 0; group < groups; group += plan.PieceGroups)
             {
-                long at = (long)row * groups + (long)group * rows;
-                Piece piece = new()
+                Int8Piece piece = new()
                 {
-                    X = plan.Numbers + at * Int8Layout.Group, XScales = plan.Scales + at, Groups = Math.Min(plan.PieceGroups, groups - group),
+                    X = plan.NumbersOf(tile) + group * TTile.GroupBytes(plan.Room), XScales = plan.ScalesOf(tile) + group * plan.Room,
+                    Room = plan.Room, Groups = Math.Min(plan.PieceGroups, groups - group), Streams = plan.Tiles == 1 ? 1 : 0,
                 };
-                for (int block = 0; block < blocks; block++)
+                // What a stream comes to next: more of its block, or the block that follows when all of these are done.
+                long ahead = TTile.Streams == 1 ? AheadBytes
+                    : group + plan.PieceGroups < groups ? plan.PieceGroups * Int8Layout.GroupBytes
+                    : last ? 0 : (end - start) * blockBytes - group * Int8Layout.GroupBytes;
+                for (int block = 0; block < end - start; block++)
                 {
-                    byte* begin = weights + block * layout.BlockBytes;
-                    piece.W = (sbyte*)begin + layout.ScaleBytes + group * Int8Layout.GroupBytes;
+                    byte* begin = weights + block * blockBytes;
+                    piece.W = (sbyte*)begin + scaleBytes + group * Int8Layout.GroupBytes;
+                    piece.Ahead = piece.W + ahead;
                     piece.WScales = (ushort*)begin + group * Int8Layout.Block;
                     piece.Sums = sums.Address + block * tileSums;
-                    product(piece);
+                    multiply(piece);
                 }
             }
-            for (int block = 0; block < blocks; block++)
+            for (int block = start; block < end; block++)
             {
-                plan.Product.PutBlock(row, rows, (first + block) * Int8Layout.Block, sums.Address + block * tileSums);
+                product.PutBlock(row, rows, block * Int8Layout.Block, sums.Address + (block - start) * tileSums);
             }
-        }
-    }
-
-    static delegate*<in Piece, void> TileOf(int rows) => rows switch
-    {
-        1 => &Tile<One>,
-        2 => &Tile<Two>,
-        3 => &Tile<Three>,
-        4 => &Tile<Four>,
-        5 => &Tile<Five>,
-        6 => &Tile<Six>,
-        7 => &Tile<Seven>,
-        _ => &Tile<Eight>,
-    };
-
-    // sums[row][output] carries on over the groups of a piece.
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    static void Tile<TRows>(in Piece piece) where TRows : struct, ICount
-    {
-        short* x = piece.X;
-        float* xScales = piece.XScales;
-        ushort* wScales = piece.WScales;
-        for (sbyte* w = piece.W, end = w + (long)piece.Groups * Int8Layout.GroupBytes; w < end; w += Int8Layout.GroupBytes)
-        {
-            for (int output = 0; output < Int8Layout.Block; output += TRegister.Width)
-            {
-                TSums s0 = default, s1 = default, s2 = default, s3 = default, s4 = default, s5 = default, s6 = default, s7 = default;
-                sbyte* quads = w + output * Int8Layout.Quad;
-                short* quad = x;
-                for (short* groupEnd = x + Int8Layout.Group; quad < groupEnd; quad += Int8Layout.Quad, quads += Int8Layout.Quad * Int8Layout.Block)
-                {
-                    Prefetch(quads);
-                    TSums weights = TSums.Load(quads);
-                    s0 = TSums.MultiplyAdd(s0, weights, quad + 0 * Int8Layout.Group);
-                    if (TRows.Value > 1)
-                    {
-                        s1 = TSums.MultiplyAdd(s1, weights, quad + 1 * Int8Layout.Group);
-                    }
-                    if (TRows.Value > 2)
-                    {
-                        s2 = TSums.MultiplyAdd(s2, weights, quad + 2 * Int8Layout.Group);
-                    }
-                    if (TRows.Value > 3)
-                    {
-                        s3 = TSums.MultiplyAdd(s3, weights, quad + 3 * Int8Layout.Group);
-                    }
-                    if (TRows.Value > 4)
-                    {
-                        s4 = TSums.MultiplyAdd(s4, weights, quad + 4 * Int8Layout.Group);
-                    }
-                    if (TRows.Value > 5)
-                    {
-                        s5 = TSums.MultiplyAdd(s5, weights, quad + 5 * Int8Layout.Group);
-                    }
-                    if (TRows.Value > 6)
-                    {
-                        s6 = TSums.MultiplyAdd(s6, weights, quad + 6 * Int8Layout.Group);
-                    }
-                    if (TRows.Value > 7)
-                    {
-                        s7 = TSums.MultiplyAdd(s7, weights, quad + 7 * Int8Layout.Group);
-                    }
-                }
-                TRegister scales = TSums.Scales(wScales + output);
-                float* sums = piece.Sums + output;
-                Add(sums + 0 * Int8Layout.Block, s0, scales, xScales[0]);
-                if (TRows.Value > 1)
-                {
-                    Add(sums + 1 * Int8Layout.Block, s1, scales, xScales[1]);
-                }
-                if (TRows.Value > 2)
-                {
-                    Add(sums + 2 * Int8Layout.Block, s2, scales, xScales[2]);
-                }
-                if (TRows.Value > 3)
-                {
-                    Add(sums + 3 * Int8Layout.Block, s3, scales, xScales[3]);
-                }
-                if (TRows.Value > 4)
-                {
-                    Add(sums + 4 * Int8Layout.Block, s4, scales, xScales[4]);
-                }
-                if (TRows.Value > 5)
-                {
-                    Add(sums + 5 * Int8Layout.Block, s5, scales, xScales[5]);
-                }
-                if (TRows.Value > 6)
-                {
-                    Add(sums + 6 * Int8Layout.Block, s6, scales, xScales[6]);
-                }
-                if (TRows.Value > 7)
-                {
-                    Add(sums + 7 * Int8Layout.Block, s7, scales, xScales[7]);
-                }
-            }
-            x += TRows.Value * Int8Layout.Group;
-            xScales += TRows.Value;
-            wScales += Int8Layout.Block;
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static void Add(float* sums, TSums dots, TRegister wScales, float xScale) => TRegister.Store(
-        TRegister.Fma(TSums.ToSingle(dots), TRegister.Multiply(wScales, TRegister.All(xScale)), TRegister.Load(sums)), sums);
-
-    // As in MatvecKernel: the processor's own prefetchers stop at the end of a page.
-    const int Ahead = 4 * 1024;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    static void Prefetch(sbyte* w)
-    {
-        if (Sse.IsSupported)
-        {
-            Sse.Prefetch0(w + Ahead);
         }
     }
 }

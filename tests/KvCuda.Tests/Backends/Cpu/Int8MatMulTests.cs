@@ -74,6 +74,31 @@ public sealed class Int8MatMulTests
         }
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(3)]
+    [InlineData(9)]
+    [InlineData(50)]
+    public void Products_with_the_same_x_have_the_same_bits_taken_as_one_and_alone(int rows)
+    {
+        const int inputs = 160, hidden = 150;
+        var random = new Random(rows);
+        Matrix x = Matrix.Random(random, rows, inputs), gate = Matrix.Random(random, hidden, inputs), up = Matrix.Random(random, hidden, inputs);
+        foreach (InstructionSet set in CpuTensors.Sets)
+        {
+            using var backend = new CpuBackend(2, set);
+            Tensor xs = backend.Upload(x), gates = Quantised(backend, gate), ups = Quantised(backend, up);
+            Tensor expected = backend.Result(rows, hidden), expectedUp = backend.Result(rows, hidden);
+            backend.MatMul(expected, xs, gates);
+            backend.MatMul(expectedUp, xs, ups);
+            backend.Gate(expected, expected, expectedUp, Activation.Silu);
+            Tensor g = backend.Result(rows, hidden), u = backend.Result(rows, hidden);
+            backend.MatMulGate(g, u, xs, gates, ups, default, default, Activation.Silu);
+            Assert.True(u.Span<float>().SequenceEqual(expectedUp.Span<float>()), $"{set}: up");
+            Assert.True(g.Span<float>().SequenceEqual(expected.Span<float>()), $"{set}: gate");
+        }
+    }
+
     [Fact]
     public void Rounding_activations_costs_no_more_than_half_a_step_of_their_grid()
     {

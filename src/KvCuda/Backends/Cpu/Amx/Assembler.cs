@@ -10,7 +10,7 @@ internal enum Register
 /// The few x86-64 instructions that tile kernels are made of, as bytes (Intel SDM vol. 2). .NET 10 has no intrinsics for AMX; this is
 /// all that is missing. Tiles are numbers 0-7; memory operands are [base + index] or [base + displacement].
 /// </summary>
-internal sealed class Assembler
+internal sealed partial class Assembler
 {
     readonly List<byte> code = [];
 
@@ -42,6 +42,14 @@ internal sealed class Assembler
         Int(value);
     }
 
+    /// <summary>to = value, not negative.</summary>
+    public void Set(Register to, int value)
+    {
+        Optional(0, 0, (int)to);
+        Bytes((byte)(0xB8 | (int)to & 7));
+        Int(value);
+    }
+
     /// <summary>to = from.</summary>
     public void Move(Register to, Register from) => Bytes(Rex((int)from, 0, (int)to), 0x89, ModRM(3, (int)from, (int)to));
 
@@ -59,6 +67,21 @@ internal sealed class Assembler
 
     /// <summary>Sets the zero flag if it is zero.</summary>
     public void Test(Register register) => Bytes(Rex((int)register, 0, (int)register), 0x85, ModRM(3, (int)register, (int)register));
+
+    /// <summary>Compares with a number, for <see cref="JumpIfNotAbove"/>.</summary>
+    public void Compare(Register register, int value)
+    {
+        Bytes(Rex(0, 0, (int)register), 0x81, ModRM(3, 7, (int)register));
+        Int(value);
+    }
+
+    /// <summary>Jumps forward if what was compared is not above, unsigned; <see cref="Land"/> says where to.</summary>
+    public int JumpIfNotAbove()
+    {
+        Bytes(0x0F, 0x86);
+        Int(0);
+        return code.Count;
+    }
 
     /// <summary>Jumps back unless the last result was zero.</summary>
     public void JumpIfNotZero(int target)
@@ -84,13 +107,25 @@ internal sealed class Assembler
     }
 
     /// <summary>The jump that returned <paramref name="jump"/> comes here.</summary>
-    public void Land(int jump) => BitConverter.TryWriteBytes(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(code)[(jump - 4)..], code.Count - jump);
+    public void Land(int jump) => JumpsTo(jump, code.Count);
+
+    /// <summary>The jump that returned <paramref name="jump"/> goes to <paramref name="target"/>.</summary>
+    public void JumpsTo(int jump, int target) =>
+        BitConverter.TryWriteBytes(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(code)[(jump - 4)..], target - jump);
 
     /// <summary>Asks for the cache line of [at].</summary>
     public void Prefetch(Register at)
     {
         Optional(0, 0, (int)at);
         Bytes(0x0F, 0x18, ModRM(1, 1, (int)at), 0);
+    }
+
+    /// <summary>Asks for the cache line of [at + displacement].</summary>
+    public void Prefetch(Register at, int displacement)
+    {
+        Optional(0, 0, (int)at);
+        Bytes(0x0F, 0x18);
+        Memory(1, at, displacement);
     }
 
     /// <summary>Asks for the cache line of [at + index].</summary>
@@ -125,11 +160,13 @@ internal sealed class Assembler
         Bytes(ModRM(3, tile, 0));
     }
 
-    /// <summary>Row i of the tile = [at + i stride + displacement].</summary>
-    public void Load(int tile, Register at, Register stride, int displacement = 0) => TileMemory(Prefix.F2, tile, at, stride, displacement);
+    /// <summary>Row i of the tile = [at + i stride + displacement], or [at + 2 i stride + displacement].</summary>
+    public void Load(int tile, Register at, Register stride, int displacement = 0, bool twice = false) =>
+        TileMemory(Prefix.F2, tile, at, stride, displacement, twice);
 
-    /// <summary>[at + i stride + displacement] = row i of the tile.</summary>
-    public void Store(int tile, Register at, Register stride, int displacement = 0) => TileMemory(Prefix.F3, tile, at, stride, displacement);
+    /// <summary>[at + i stride + displacement], or [at + 2 i stride + displacement], = row i of the tile.</summary>
+    public void Store(int tile, Register at, Register stride, int displacement = 0, bool twice = false) =>
+        TileMemory(Prefix.F3, tile, at, stride, displacement, twice);
 
     /// <summary>c[m,n] += Σ over pairs k of a[m][2k] b[k][2n] + a[m][2k+1] b[k][2n+1], bf16 into f32 (TDPBF16PS).</summary>
     public void ProductBF16(int c, int a, int b) => Product(c, a, b, Prefix.F3, 0x5C);
@@ -143,16 +180,16 @@ internal sealed class Assembler
         Bytes(ModRM(3, c, a));
     }
 
-    void TileMemory(Prefix prefix, int tile, Register at, Register stride, int displacement)
+    void TileMemory(Prefix prefix, int tile, Register at, Register stride, int displacement, bool twice)
     {
         Vex(tile, (int)stride, (int)at, 0, prefix, 0x4B);
-        Bytes(ModRM(2, tile, 4), Sib(0, (int)stride, (int)at));
+        Bytes(ModRM(2, tile, 4), Sib(twice ? 1 : 0, (int)stride, (int)at));
         Int(displacement);
     }
 
     // --- encoding ---
 
-    enum Prefix { None = 0, F3 = 2, F2 = 3 }
+    enum Prefix { None = 0, P66 = 1, F3 = 2, F2 = 3 }
 
     // Three-byte VEX, opcode map 0F38, 128 bits, W0; registers beyond 7 are in inverted bits.
     void Vex(int reg, int index, int rm, int second, Prefix prefix, byte opcode) => Bytes(
