@@ -4,6 +4,7 @@ using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
 using KvCuda.Backends.Cpu;
+using KvCuda.Backends.Cpu.Amx;
 using KvCuda.Gpu;
 using KvCuda.Interop;
 using KvCuda.Kernels;
@@ -91,7 +92,8 @@ internal static class DoctorCommand
         string there = string.Join(", ", Enum.GetValues<InstructionSet>().Where(set => set.IsAvailable()).Select(set => set.Name()));
         try
         {
-            return $"{InstructionSets.Chosen().Name()} ({InstructionSets.Variable}=amx|avx512|avx2|portable forces one; here: {there})";
+            string missing = Tiles.Missing is { } why ? $"; AMX: {why}" : "";
+            return $"{InstructionSets.Chosen().Name()} ({InstructionSets.Variable}=amx|avx512|avx2|portable forces one; here: {there}{missing})";
         }
         catch (DeviceException error)
         {
