@@ -208,10 +208,13 @@ internal sealed class Comparison(BenchModel model, Plan plan, string? peerFolder
         return numbers;
     }
 
+    /// <summary>What is read to see how fast memory is: what a decode step reads of the weights, but no less than any cache would hold for a while.</summary>
+    public double YardstickBytes => Math.Clamp(model.StepBytes(model.Type.Bytes()), 200e6, 2e9);
+
     // What memory of the size that a decode step reads, and arithmetic, give at best.
     void Yardstick()
     {
-        long bytes = (long)Math.Min(model.StepBytes(model.Type.Bytes()), 2e9);
+        long bytes = (long)YardstickBytes;
         Samples.Add(Read1, "", Yardsticks.ReadBytesPerSecond(bytes, 1));
         Samples.Add(ReadAll, "", Yardsticks.ReadBytesPerSecond(bytes, threads));
         Samples.Add(Flops1, "", Yardsticks.FlopsPerSecond(1));

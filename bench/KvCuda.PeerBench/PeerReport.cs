@@ -19,7 +19,7 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         Line();
         Line($"`{command}` at commit {Machine.Commit}, {date}. {Environment.ProcessorCount} cores. .NET sees {Machine.InstructionSets}.");
         Line();
-        Line("All contenders run the same random numbers as weights, each alone in its process; they take turns in every round, so that both");
+        Line("All contenders run the same numbers as weights, each alone in its process; they take turns in every round, so that both");
         Line("sides of a ratio met the same machine. Figures are medians of the rounds (smallest - largest); ratios are medians of the rounds'");
         Line("own ratios, above 1 where KvCuda is better. Shares are of what plain loops reached in the same run.");
         if (noPeer is not null)
@@ -112,7 +112,7 @@ internal sealed class PeerReport(IReadOnlyList<Comparison> comparisons, int thre
         Line();
         Line("### Shares of what the machine can do");
         Line();
-        Line($"Reading {Number(Math.Min(step, 2e9) / 1e6)} MB (what a decode step reads of the weights): {Number(read1 / 1e9)} GB/s with 1 thread, {Number(read / 1e9)} with {threads}. "
+        Line($"Reading {Number(c.YardstickBytes / 1e6)} MB (a decode step reads {Number(step / 1e6)} MB of weights): {Number(read1 / 1e9)} GB/s with 1 thread, {Number(read / 1e9)} with {threads}. "
             + $"Multiply-adds: {Number(flops1 / 1e9)} GFLOP/s with 1 thread, {Number(flops / 1e9)} with {threads}"
             + (s.Of(TilesAll, "").Count == 0 ? "." : "; of bf16 on AMX tiles "
                 + $"{Number(s.Median(Tiles1, "") / 1e9)} and {Number(s.Median(TilesAll, "") / 1e9)}, of which KvCuda needs two for one: it keeps 16 bits of an activation. "

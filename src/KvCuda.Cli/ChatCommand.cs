@@ -94,7 +94,7 @@ internal sealed record ChatTerminal(TextReader Input, TextWriter Output, TextWri
         UTF8Encoding utf8 = new(encoderShouldEmitUTF8Identifier: false);
         bool redirected = Console.IsInputRedirected;
         return new(
-            redirected ? new StreamReader(Console.OpenStandardInput(), utf8) : Console.In,
+            redirected ? new StreamReader(StandardStreams.OpenInput(), utf8) : Console.In,
             new StreamWriter(Console.OpenStandardOutput(), utf8) { AutoFlush = true },
             configuration.Error, !redirected) { IsProcess = true };
     }

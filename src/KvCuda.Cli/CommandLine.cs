@@ -37,6 +37,11 @@ internal static class CommandLine
         {
             return parse.Invoke(configuration);
         }
+        catch (InvalidRequestException wrong)
+        {
+            configuration.Error.WriteLine($"kvcuda: {wrong.Message.ReplaceLineEndings(" ")}");
+            return WrongUsage;
+        }
         catch (KvCudaException failure)
         {
             configuration.Error.WriteLine($"kvcuda: {failure.Message.ReplaceLineEndings(" ")}");

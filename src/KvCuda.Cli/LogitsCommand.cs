@@ -90,11 +90,19 @@ internal static class LogitsCommand
             return [ModelOptions.Tokens(text)];
         }
         List<int[]> prompts = [];
-        while (Console.In.ReadLine() is { } line)
+        for (int number = 1; Console.In.ReadLine() is { } line; number++)
         {
-            if (line.Trim().Length > 0)
+            if (line.Trim().Length == 0)
+            {
+                continue;
+            }
+            try
             {
                 prompts.Add(ModelOptions.Tokens(line));
+            }
+            catch (InvalidRequestException wrong)
+            {
+                throw new InputException($"Line {number}: {wrong.Message}", wrong);
             }
         }
         return prompts;

@@ -68,7 +68,7 @@ internal static class PerplexityCommand
             }
             catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException)
             {
-                throw new InvalidRequestException($"{path} is not a list of lists of token ids: {e.Message}");
+                throw new InputException($"{path} is not a list of lists of token ids: {e.Message}");
             }
         }
         else
@@ -79,12 +79,19 @@ internal static class PerplexityCommand
         }
         if (windows.Count == 0 || windows.Any(ids => ids.Length is < 2 or > LongestWindow))
         {
-            throw new InvalidRequestException($"{path} holds nothing to predict: every window needs at least two tokens.");
+            throw new InputException($"{path} holds nothing to predict: every window needs at least two tokens.");
         }
         foreach (int[] ids in windows)
         {
-            loaded.CheckPrompt(ids[..^1], 0);
-            loaded.CheckPrompt(ids[^1..], 0);
+            try
+            {
+                loaded.CheckPrompt(ids[..^1], 0);
+                loaded.CheckPrompt(ids[^1..], 0);
+            }
+            catch (InvalidRequestException wrong)
+            {
+                throw new InputException($"{path}: {wrong.Message}", wrong);
+            }
         }
         return windows;
     }

@@ -24,7 +24,7 @@ internal static class TokenizeCommand
         {
             Tokenizer tokenizer = Tokenizer.Load(parsed.GetValue(model)!);
             bool back = parsed.GetValue(decode), without = parsed.GetValue(noSpecial);
-            using StreamReader input = new(Console.OpenStandardInput(), Encoding.UTF8);
+            using StreamReader input = new(StandardStreams.OpenInput(), Encoding.UTF8);
             using StreamWriter output = new(Console.OpenStandardOutput(), new UTF8Encoding(false)) { NewLine = "\n" };
             for (int line = 1; input.ReadLine() is { } text; line++)
             {
@@ -68,7 +68,7 @@ internal static class TokenizeCommand
         }
         catch (Exception error) when (error is JsonException or InvalidOperationException or FormatException)
         {
-            throw new InvalidRequestException($"Line {number} is not {expected}: {error.Message}", error);
+            throw new InputException($"Line {number} is not {expected}: {error.Message}", error);
         }
     }
 }

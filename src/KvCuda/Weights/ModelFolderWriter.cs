@@ -20,7 +20,7 @@ static class ModelFolderWriter
         string weights = Path.Combine(folder, "model.safetensors");
         if (File.Exists(weights) || File.Exists(weights + ".index.json"))
         {
-            throw new InvalidRequestException($"{folder} already holds a model; remove it or name another folder.");
+            throw new IOException($"{folder} already holds a model; remove it or name another folder.");
         }
         Directory.CreateDirectory(folder);
     }
