@@ -159,13 +159,13 @@ internal static unsafe class RowKernels<TLanes> where TLanes : struct, ILanes<TL
         return TLanes.Load(numbers);
     }
 
-    // Erf by its Maclaurin series or the continued fraction of erfc: full double precision, and rare enough to be slow.
+    // Erf by its Maclaurin series or the continued fraction of erfc: full double precision, and rare enough to be slow. NaN of NaN.
     static double Erf(double x)
     {
         double magnitude = Math.Abs(x);
         if (magnitude > 6)
         {
-            return Math.Sign(x);
+            return Math.CopySign(1, x);
         }
         if (magnitude < 2.5)
         {
@@ -182,7 +182,7 @@ internal static unsafe class RowKernels<TLanes> where TLanes : struct, ILanes<TL
         {
             fraction = n / 2.0 / (magnitude + fraction);
         }
-        return Math.Sign(x) * (1 - Math.Exp(-x * x) * 0.56418958354775629 / (magnitude + fraction));
+        return Math.CopySign(1, x) * (1 - Math.Exp(-x * x) * 0.56418958354775629 / (magnitude + fraction));
     }
 
     // Σ (x - mean)²

@@ -68,6 +68,25 @@ public sealed class RowVerbTests
     }
 
     [Fact]
+    public void Activations_of_what_is_not_a_number_are_not_numbers_and_nothing_fails()
+    {
+        float[] numbers = [float.NaN, 1, float.PositiveInfinity, -1, BitConverter.UInt32BitsToSingle(0xFFC0_0001)];
+        foreach (InstructionSet set in CpuTensors.Sets)
+        {
+            foreach (Activation activation in Enum.GetValues<Activation>())
+            {
+                using var backend = new CpuBackend(2, set);
+                Tensor x = backend.Allocate("x", DType.F32, 1, numbers.Length);
+                numbers.CopyTo(x.Span<float>());
+                backend.Activate(x, activation);
+                float[] y = x.Span<float>().ToArray();
+                Assert.True(float.IsNaN(y[0]) && float.IsNaN(y[4]), $"{set}, {activation}: NaN became {y[0]} and {y[4]}");
+                Assert.True(float.IsFinite(y[1]) && float.IsFinite(y[3]) && y[2] == float.PositiveInfinity, $"{set}, {activation}: {string.Join(' ', y)}");
+            }
+        }
+    }
+
+    [Fact]
     public void The_exponential_is_right_to_the_last_place_from_zero_to_infinity_and_keeps_what_is_not_a_number()
     {
         foreach (InstructionSet set in CpuTensors.Sets)
