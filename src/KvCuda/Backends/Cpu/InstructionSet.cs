@@ -5,8 +5,8 @@ using KvCuda.Backends.Cpu.Amx;
 namespace KvCuda.Backends.Cpu;
 
 /// <summary>
-/// Which vector instructions the kernels are made of. AVX-512, AVX2 and portable vectors give the same bits; products with bf16 weights on
-/// AMX have an order of sums of their own.
+/// Which vector instructions the kernels are made of. AVX-512, AVX2 and portable vectors give the same bits, and so does AMX but for
+/// products with bf16 weights, which have an order of sums of their own there.
 /// </summary>
 internal enum InstructionSet
 {
@@ -59,7 +59,7 @@ internal static class InstructionSets
     public static InstructionSet Chosen() => Parse(Environment.GetEnvironmentVariable(Variable));
 
     /// <summary>The set of a name; the best for null or nothing.</summary>
-    /// <exception cref="DeviceException">The name is unknown, or this processor does not have it.</exception>
+    /// <exception cref="DeviceException">The name is unknown, or this process does not have it; the message says why if the processor has.</exception>
     public static InstructionSet Parse(string? name)
     {
         if (string.IsNullOrEmpty(name))
@@ -74,9 +74,12 @@ internal static class InstructionSets
             "portable" => InstructionSet.Portable,
             _ => throw new DeviceException($"{Variable} is '{name}'; it must be amx, avx512, avx2 or portable, or not set."),
         };
-        return set.IsAvailable()
-            ? set
-            : throw new DeviceException(
-                $"{Variable} asks for {set.Name()}, which this processor does not have; the best it has is {Best.Name()}.");
+        if (set.IsAvailable())
+        {
+            return set;
+        }
+        string why = set == InstructionSet.Amx && Tiles.Missing is { } missing ? $" ({missing})" : "";
+        throw new DeviceException(
+            $"{Variable} asks for {set.Name()}, which this process does not have{why}; the best it has is {Best.Name()}.");
     }
 }
