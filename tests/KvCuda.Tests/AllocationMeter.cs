@@ -9,6 +9,7 @@ internal sealed class AllocationMeter
 {
     long before;
     int collections;
+    TimeSpan paused;
 
     /// <summary>Bytes of stretches in which no collection ran.</summary>
     public long Bytes { get; private set; }
@@ -19,13 +20,15 @@ internal sealed class AllocationMeter
     public void Begin()
     {
         collections = GC.CollectionCount(0);
+        paused = GC.GetTotalPauseDuration();
         before = GC.GetAllocatedBytesForCurrentThread();
     }
 
     public void End()
     {
         long bytes = GC.GetAllocatedBytesForCurrentThread() - before;
-        if (GC.CollectionCount(0) == collections)
+        // A background collection takes the shares when it begins and is counted when it ends: its pause tells.
+        if (GC.CollectionCount(0) == collections && GC.GetTotalPauseDuration() == paused)
         {
             Bytes += bytes;
         }
