@@ -54,7 +54,8 @@ public sealed record KvEngineOptions
     /// <summary>
     /// <c>fast</c>: on a GPU, calls of prompt size may use other kernels than decode steps, and agree within tolerance.
     /// <c>consistent</c>: a row's bits depend on the row alone, so that cached, preempted and restored work gives exactly the
-    /// tokens of a cold run. On the CPU both are consistent.
+    /// tokens of a cold run. On the CPU both are consistent. A snapshot that is restored by other kernels than saved it (another device,
+    /// or a processor with AMX tiles and one without) goes on within tolerance.
     /// </summary>
     public string Numerics { get; init; } = "fast";
 

@@ -7,8 +7,9 @@ internal enum Register
 }
 
 /// <summary>
-/// The few x86-64 instructions that tile kernels are made of, as bytes (Intel SDM vol. 2). .NET 10 has no intrinsics for AMX; this is
-/// all that is missing. Tiles are numbers 0-7; memory operands are [base + index] or [base + displacement].
+/// The few x86-64 instructions that tile kernels are made of, as bytes (Intel SDM vol. 2): .NET 10 has no intrinsics for AMX, and what
+/// stands between tile instructions in one loop must be of the same making. Tiles are numbers 0-7; memory operands are
+/// [base + displacement], with an index or twice an index where the method has one.
 /// </summary>
 internal sealed partial class Assembler
 {

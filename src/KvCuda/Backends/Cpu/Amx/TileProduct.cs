@@ -131,11 +131,17 @@ internal static unsafe class TileProduct
         (int start, int end) = ThreadTeam.Share(plan.Units, share, shares);
         using Scratch sums = new(4 * TileBytes / sizeof(float));
         Tiles.Code.Shape(ref plan.Shapes);
-        for (int unit = start; unit < end; unit++)
+        try
         {
-            InPlace(plan, unit, sums.Address);
+            for (int unit = start; unit < end; unit++)
+            {
+                InPlace(plan, unit, sums.Address);
+            }
         }
-        Tiles.Code.Release();
+        finally
+        {
+            Tiles.Code.Release();
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
