@@ -29,9 +29,9 @@ internal static class CommandLine
             configuration.Error.WriteLine(asked == root ? "Try: kvcuda --help" : $"Try: kvcuda {asked.Name} --help");
             return WrongUsage;
         }
-        if (parse.CommandResult.Command.Name == ChatCommand.Name)
+        if (parse.CommandResult.Command.Name is ChatCommand.Name or ServeCommand.Name)
         {
-            configuration.ProcessTerminationTimeout = null; // there, Ctrl-C stops an answer and not the process
+            configuration.ProcessTerminationTimeout = null; // there, Ctrl-C stops an answer, or lets them end, and not the process
         }
         try
         {

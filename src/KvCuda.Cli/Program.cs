@@ -11,6 +11,7 @@ return CommandLine.Run(args,
 [
     RunCommand.Create(),
     ChatCommand.Create(),
+    ServeCommand.Create(),
     LogitsCommand.Create(),
     PerplexityCommand.Create(),
     TokenizeCommand.Create(),

@@ -48,14 +48,18 @@ sealed class ChatTelemetry
     public static ChatTelemetry Default { get; } = new(new Meter(KvCudaTelemetry.Name));
 
     /// <summary>Begins to measure a request.</summary>
-    public ChatOperation Begin(string model, ChatOptions? asked, bool streaming) => new(this, model, asked, streaming);
+    /// <param name="model">what it is called</param>
+    /// <param name="asked">what traces tell of it</param>
+    /// <param name="streaming">it is told in pieces</param>
+    /// <param name="operation"><c>chat</c> or <c>text_completion</c></param>
+    public ChatOperation Begin(string model, ChatOptions? asked, bool streaming, string operation = "chat") => new(this, model, asked, streaming, operation);
 
-    internal Activity? StartActivity(string model, ChatOptions? asked)
+    internal Activity? StartActivity(string model, ChatOptions? asked, string operation)
     {
-        Activity? activity = source.StartActivity($"chat {model}", ActivityKind.Client);
+        Activity? activity = source.StartActivity($"{operation} {model}", ActivityKind.Client);
         if (activity is { IsAllDataRequested: true })
         {
-            activity.SetTag("gen_ai.operation.name", "chat").SetTag("gen_ai.provider.name", KvChatClient.ProviderName)
+            activity.SetTag("gen_ai.operation.name", operation).SetTag("gen_ai.provider.name", KvChatClient.ProviderName)
                 .SetTag("gen_ai.request.model", model);
             Set("gen_ai.request.temperature", asked?.Temperature);
             Set("gen_ai.request.top_p", asked?.TopP);
@@ -105,15 +109,15 @@ sealed class ChatOperation : IDisposable
     string? error;
     bool updated;
 
-    public ChatOperation(ChatTelemetry telemetry, string model, ChatOptions? asked, bool streaming)
+    public ChatOperation(ChatTelemetry telemetry, string model, ChatOptions? asked, bool streaming, string operation)
     {
         (this.telemetry, this.streaming) = (telemetry, streaming);
         tags = new()
         {
-            { "gen_ai.operation.name", "chat" }, { "gen_ai.provider.name", KvChatClient.ProviderName },
+            { "gen_ai.operation.name", operation }, { "gen_ai.provider.name", KvChatClient.ProviderName },
             { "gen_ai.request.model", model }, { "gen_ai.response.model", model },
         };
-        activity = telemetry.StartActivity(model, asked);
+        activity = telemetry.StartActivity(model, asked, operation);
     }
 
     /// <summary>It has ids now.</summary>

@@ -47,6 +47,7 @@ public partial class ArrowTests
     /// <summary>Projects beside the library: what of it they may use, and which of each other.</summary>
     [Theory]
     [InlineData("KvCuda.Extensions", new[] { "Engine", "Text" }, new[] { "KvCuda" })]
+    [InlineData("KvCuda.Server", new[] { "Engine", "Text", "Extensions" }, new[] { "KvCuda", "KvCuda.Extensions" })]
     public void Projects_around_the_library_use_its_public_face(string project, string[] layers, string[] projects)
     {
         string folder = Path.Combine(Repository.Root, "src", project);
@@ -72,6 +73,15 @@ public partial class ArrowTests
             wrong.Add($"the library shows {project} its internals");
         }
         Assert.True(wrong.Count == 0, string.Join("\n", wrong));
+    }
+
+    [Fact]
+    public void Nothing_but_the_command_knows_the_server()
+    {
+        string root = Path.Combine(Repository.Root, "src");
+        Assert.SkipUnless(Directory.Exists(root), "this is a bundle: there is no source to look at");
+        Assert.Equal([], Directory.GetDirectories(root).Where(folder => Path.GetFileName(folder) is not ("KvCuda.Server" or "KvCuda.Cli"))
+            .SelectMany(Sources).Where(file => Using().Matches(File.ReadAllText(file)).Any(match => match.Groups[1].Value == "Server")));
     }
 
     [Fact]

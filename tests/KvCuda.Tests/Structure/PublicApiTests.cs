@@ -2,6 +2,7 @@ using System.Reflection;
 using System.Text;
 using KvCuda.Engine;
 using KvCuda.Extensions;
+using KvCuda.Server;
 
 namespace KvCuda.Tests.Structure;
 
@@ -12,6 +13,7 @@ public class PublicApiTests
     [Theory]
     [InlineData(typeof(KvEngine))]
     [InlineData(typeof(KvChatClient))]
+    [InlineData(typeof(KvServer))]
     public void The_public_api_is_what_the_reviewed_file_says(Type ofAssembly)
     {
         string path = Path.Combine(Repository.Root, "src", ofAssembly.Assembly.GetName().Name!, "PublicApi.txt");

@@ -1,0 +1,128 @@
+using System.CommandLine;
+using System.Runtime.InteropServices;
+using KvCuda.Engine;
+using KvCuda.Server;
+
+namespace KvCuda.Cli;
+
+/// <summary><c>kvcuda serve</c>: a model behind HTTP, as OpenAI's clients speak it.</summary>
+internal static class ServeCommand
+{
+    public const string Name = "serve";
+
+    public static Command Create()
+    {
+        ModelOptions model = new();
+        Option<string> host = new("--host")
+        {
+            Description = "The address to listen on: an IP address, localhost, or * for all. Beyond loopback an API key is wanted.",
+            DefaultValueFactory = _ => "127.0.0.1",
+        };
+        Option<int> port = new("--port") { Description = "The port; 0 takes a free one.", DefaultValueFactory = _ => 8080 };
+        Option<string[]> apiKey = new("--api-key")
+        {
+            Description = "A key that requests must bring (Authorization: Bearer KEY); may be given several times. Other users of the machine see command lines: prefer --api-key-file.",
+        };
+        Option<string?> apiKeyFile = new("--api-key-file") { Description = "A file with keys, one a line." };
+        Option<bool> insecure = new("--insecure") { Description = "Listen beyond loopback without a key." };
+        Option<bool> shareCache = new("--share-cache")
+        {
+            Description = "Callers with different keys find each other's cached tokens (and can tell, by the time an answer takes, that another had the same prompt).",
+        };
+        Option<string[]> cors = new("--cors") { Description = "An origin whose pages may call the server: https://app.example; may be given several times." };
+        Option<string[]> allowHost = new("--allow-host") { Description = "A further name that the server may be called by (a proxy's); may be given several times." };
+        Option<string?> name = new("--name") { Description = "What the model is called. Default: the name of its folder." };
+        Option<string?> template = new("--template") { Description = "A file with the chat template (Jinja), instead of the model folder's." };
+        Option<bool> plain = new("--plain-continuation") { Description = "Where there is no chat template: messages are one running text that the model goes on with." };
+        Option<int> sequences = new("--max-sequences") { Description = "Requests that run at once.", DefaultValueFactory = _ => 64 };
+        Option<int> queued = new("--max-queued") { Description = "Requests that may wait beside them; further ones get status 429.", DefaultValueFactory = _ => 64 };
+        Option<int?> prompt = new("--max-prompt") { Description = "Longest prompt in tokens. Default: what the context holds." };
+        Option<int?> answer = new("--max-answer") { Description = "Most tokens of one answer. Default: what the context holds." };
+        Option<string> body = new("--max-body") { Description = "Longest request body.", DefaultValueFactory = _ => "2MiB" };
+        Option<double> timeout = new("--timeout") { Description = "Longest time of a request in seconds, waiting included.", DefaultValueFactory = _ => 600 };
+        Option<double> grace = new("--grace") { Description = "Seconds that running requests may go on for when the server stops.", DefaultValueFactory = _ => 20 };
+        Option<bool> log = new("--log-requests") { Description = "A line per request on standard error: figures, never text." };
+
+        Command command = new(Name, """
+            Serve a model over HTTP, as OpenAI's clients speak it: /v1/chat/completions, /v1/completions, /v1/models; /health, /ready, /metrics, and a page at /.
+            SIGTERM and Ctrl-C let running requests end; a second one cuts them.
+            """);
+        model.AddTo(command);
+        foreach (Option option in new Option[]
+            { host, port, apiKey, apiKeyFile, insecure, shareCache, cors, allowHost, name, template, plain, sequences, queued, prompt, answer, body, timeout, grace, log })
+        {
+            command.Add(option);
+        }
+        command.SetAction(async (parsed, cancellation) =>
+        {
+            KvServerOptions options = new()
+            {
+                ModelPath = parsed.GetValue(model.Model)!,
+                ModelId = parsed.GetValue(name),
+                Engine = model.Engine(parsed) with { MaxSequences = parsed.GetValue(sequences) },
+                ChatTemplate = parsed.GetValue(template),
+                PlainContinuation = parsed.GetValue(plain),
+                Host = parsed.GetValue(host)!,
+                Port = parsed.GetValue(port),
+                ApiKeys = [.. parsed.GetValue(apiKey) ?? [], .. Lines(parsed.GetValue(apiKeyFile))],
+                Insecure = parsed.GetValue(insecure),
+                ShareCache = parsed.GetValue(shareCache),
+                CorsOrigins = parsed.GetValue(cors) ?? [],
+                AllowedHosts = parsed.GetValue(allowHost) ?? [],
+                MaxQueued = parsed.GetValue(queued),
+                MaxPromptTokens = parsed.GetValue(prompt),
+                MaxAnswerTokens = parsed.GetValue(answer),
+                MaxBodyBytes = (int)Math.Min(ModelOptions.Bytes(parsed.GetValue(body)!), int.MaxValue),
+                RequestTimeout = Seconds(parsed.GetValue(timeout)),
+                ShutdownGrace = Seconds(parsed.GetValue(grace)),
+                LogRequests = parsed.GetValue(log),
+            };
+            return await ServeAsync(options, parsed.GetValue(model.Stats), parsed.InvocationConfiguration.Error, cancellation).ConfigureAwait(false);
+        });
+        return command;
+    }
+
+    static async Task<int> ServeAsync(KvServerOptions options, bool stats, TextWriter notes, CancellationToken cancellation)
+    {
+        KvServer server = new(options);
+        await using (server.ConfigureAwait(false))
+        {
+            TaskCompletionSource first = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            using CancellationTokenSource second = new();
+            using CancellationTokenRegistration ended = cancellation.Register(() => first.TrySetResult());
+            using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signalled),
+                terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signalled);
+            await server.StartAsync(CancellationToken.None).ConfigureAwait(false);
+            await notes.WriteLineAsync($"kvcuda: listening on {server.Address.GetLeftPart(UriPartial.Authority)}; loading {options.ModelPath}").ConfigureAwait(false);
+            Task<KvEngine> loading = server.GetEngineAsync(CancellationToken.None);
+            if (await Task.WhenAny(loading, first.Task).ConfigureAwait(false) == loading)
+            {
+                KvEngine engine = await loading.ConfigureAwait(false);
+                await notes.WriteLineAsync($"kvcuda: ready on {engine.Device}; context {engine.MaxContext} tokens, {options.Engine.MaxSequences} requests at once").ConfigureAwait(false);
+                await first.Task.ConfigureAwait(false);
+                await notes.WriteLineAsync("kvcuda: stopping; running requests may end. Once more cuts them.").ConfigureAwait(false);
+                await server.StopAsync(second.Token).ConfigureAwait(false);
+                if (stats)
+                {
+                    StatsPrinter.Print(engine.Model.Backend.Counters);
+                }
+            }
+            return CommandLine.Done;
+
+            void Signalled(PosixSignalContext signal)
+            {
+                signal.Cancel = true;
+                if (!first.TrySetResult())
+                {
+                    second.Cancel();
+                }
+            }
+        }
+    }
+
+    static TimeSpan Seconds(double seconds) => seconds is >= 0 and <= 1e6 ? TimeSpan.FromSeconds(seconds)
+        : throw new InvalidRequestException($"{seconds} seconds were asked for; give a number from 0 to a million.");
+
+    static string[] Lines(string? file) => file is null ? []
+        : [.. File.ReadLines(file).Select(line => line.Trim()).Where(line => line.Length > 0)];
+}

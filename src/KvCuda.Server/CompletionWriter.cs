@@ -1,0 +1,244 @@
+using System.Text;
+using System.Text.Json;
+using KvCuda.Engine;
+using KvCuda.Text;
+
+namespace KvCuda.Server;
+
+/// <summary>An answer as OpenAI's JSON: whole, or chunk by chunk.</summary>
+/// <param name="chat">a chat's answer; otherwise a text's continuation</param>
+/// <param name="id">of the answer</param>
+/// <param name="model">what it is called</param>
+/// <param name="tokenizer">spells tokens in log-probabilities</param>
+/// <param name="usageInStream">chunks have a usage, the last one filled in (<c>stream_options.include_usage</c>)</param>
+/// <param name="offset">characters of the prompt, where a text goes on</param>
+sealed class CompletionWriter(bool chat, string id, string model, Tokenizer tokenizer, bool usageInStream, int offset)
+{
+    readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+    int textOffset = offset;
+    bool begun;
+
+    /// <summary>A chunk with a piece's text; the first of a chat names the role, the last the reason of the end.</summary>
+    public void WriteChunk(Utf8JsonWriter json, GeneratedPiece piece)
+    {
+        Begin(json, chat ? "chat.completion.chunk" : "text_completion");
+        json.WriteStartArray("choices");
+        json.WriteStartObject();
+        json.WriteNumber("index", 0);
+        if (chat)
+        {
+            json.WriteStartObject("delta");
+            if (!begun)
+            {
+                json.WriteString("role", "assistant");
+            }
+            if (!begun || piece.Text.Length > 0)
+            {
+                json.WriteString("content", piece.Text);
+            }
+            json.WriteEndObject();
+        }
+        else
+        {
+            json.WriteString("text", piece.Text);
+        }
+        begun = true;
+        WriteLogprobs(json, piece.Logprob is { } logprob ? [logprob] : null);
+        json.WriteString("finish_reason", piece.Result is { } result ? Reason(result) : null);
+        json.WriteEndObject();
+        json.WriteEndArray();
+        if (usageInStream)
+        {
+            json.WriteNull("usage");
+        }
+        if (piece.Result is { } end)
+        {
+            WriteOwn(json, end);
+        }
+        json.WriteEndObject();
+    }
+
+    /// <summary>The chunk after the last: the usage.</summary>
+    public void WriteUsage(Utf8JsonWriter json, GenerationResult result)
+    {
+        Begin(json, chat ? "chat.completion.chunk" : "text_completion");
+        json.WriteStartArray("choices");
+        json.WriteEndArray();
+        WriteUsageOf(json, result);
+        json.WriteEndObject();
+    }
+
+    /// <summary>The whole answer.</summary>
+    public void WriteWhole(Utf8JsonWriter json, GenerationResult result, IReadOnlyList<TokenLogprob>? logprobs)
+    {
+        Begin(json, chat ? "chat.completion" : "text_completion");
+        json.WriteStartArray("choices");
+        json.WriteStartObject();
+        json.WriteNumber("index", 0);
+        if (chat)
+        {
+            json.WriteStartObject("message");
+            json.WriteString("role", "assistant");
+            json.WriteString("content", result.Text);
+            json.WriteNull("refusal");
+            json.WriteEndObject();
+        }
+        else
+        {
+            json.WriteString("text", result.Text);
+        }
+        WriteLogprobs(json, logprobs);
+        json.WriteString("finish_reason", Reason(result));
+        json.WriteEndObject();
+        json.WriteEndArray();
+        WriteUsageOf(json, result);
+        WriteOwn(json, result);
+        json.WriteEndObject();
+    }
+
+    void Begin(Utf8JsonWriter json, string kind)
+    {
+        json.WriteStartObject();
+        json.WriteString("id", id);
+        json.WriteString("object", kind);
+        json.WriteNumber("created", created);
+        json.WriteString("model", model);
+    }
+
+    static string Reason(GenerationResult result) => result.FinishReason is FinishReason.EndOfSequence or FinishReason.StopText ? "stop" : "length";
+
+    static void WriteUsageOf(Utf8JsonWriter json, GenerationResult result)
+    {
+        json.WriteStartObject("usage");
+        json.WriteNumber("prompt_tokens", result.PromptTokens);
+        json.WriteNumber("completion_tokens", result.GeneratedTokens);
+        json.WriteNumber("total_tokens", result.PromptTokens + result.GeneratedTokens);
+        json.WriteStartObject("prompt_tokens_details");
+        json.WriteNumber("cached_tokens", result.CachedTokens);
+        json.WriteEndObject();
+        json.WriteEndObject();
+    }
+
+    // What the engine knows and OpenAI's API has no place for.
+    static void WriteOwn(Utf8JsonWriter json, GenerationResult result)
+    {
+        json.WriteStartObject("kvcuda");
+        json.WriteString("finish_reason", result.FinishReason switch
+        {
+            FinishReason.EndOfSequence => "end_of_sequence",
+            FinishReason.StopText => "stop_text",
+            FinishReason.MaxTokens => "max_tokens",
+            _ => "context_full",
+        });
+        json.WriteNumber("seed", result.Seed);
+        json.WriteNumber("prompt_tokens", result.PromptTokens);
+        json.WriteNumber("cached_tokens", result.CachedTokens);
+        json.WriteNumber("generated_tokens", result.GeneratedTokens);
+        json.WriteNumber("queue_ms", Math.Round(result.QueueTime.TotalMilliseconds, 3));
+        json.WriteNumber("ttft_ms", Math.Round(result.TimeToFirstToken.TotalMilliseconds, 3));
+        json.WriteNumber("duration_ms", Math.Round(result.Duration.TotalMilliseconds, 3));
+        json.WriteNumber("decode_tokens_per_s", Math.Round(result.DecodeTokensPerSecond, 3));
+        json.WriteEndObject();
+    }
+
+    void WriteLogprobs(Utf8JsonWriter json, IReadOnlyList<TokenLogprob>? logprobs)
+    {
+        if (logprobs is null)
+        {
+            json.WriteNull("logprobs");
+            return;
+        }
+        json.WriteStartObject("logprobs");
+        if (chat)
+        {
+            json.WriteStartArray("content");
+            foreach (TokenLogprob logprob in logprobs)
+            {
+                WriteToken(json, logprob.Token, logprob.Logprob, logprob.Top);
+            }
+            json.WriteEndArray();
+            json.WriteNull("refusal");
+        }
+        else
+        {
+            WriteColumns(json, logprobs);
+        }
+        json.WriteEndObject();
+    }
+
+    void WriteToken(Utf8JsonWriter json, int token, float logprob, IReadOnlyList<(int Token, float Logprob)>? top)
+    {
+        string text = Spell(token);
+        json.WriteStartObject();
+        json.WriteString("token", text);
+        json.WriteNumber("logprob", Finite(logprob));
+        if (text.Contains('\uFFFD', StringComparison.Ordinal))
+        {
+            json.WriteNull("bytes"); // a part of a character
+        }
+        else
+        {
+            json.WriteStartArray("bytes");
+            foreach (byte b in Encoding.UTF8.GetBytes(text))
+            {
+                json.WriteNumberValue(b);
+            }
+            json.WriteEndArray();
+        }
+        if (top is not null)
+        {
+            json.WriteStartArray("top_logprobs");
+            foreach ((int other, float likely) in top)
+            {
+                WriteToken(json, other, likely, top: null);
+            }
+            json.WriteEndArray();
+        }
+        json.WriteEndObject();
+    }
+
+    // The older form: a list per column.
+    void WriteColumns(Utf8JsonWriter json, IReadOnlyList<TokenLogprob> logprobs)
+    {
+        string[] spelled = [.. logprobs.Select(logprob => Spell(logprob.Token))];
+        json.WriteStartArray("tokens");
+        foreach (string text in spelled)
+        {
+            json.WriteStringValue(text);
+        }
+        json.WriteEndArray();
+        json.WriteStartArray("token_logprobs");
+        foreach (TokenLogprob logprob in logprobs)
+        {
+            json.WriteNumberValue(Finite(logprob.Logprob));
+        }
+        json.WriteEndArray();
+        json.WriteStartArray("top_logprobs");
+        foreach (TokenLogprob logprob in logprobs)
+        {
+            json.WriteStartObject();
+            foreach (IGrouping<string, float> same in logprob.Top.GroupBy(other => Spell(other.Token), other => other.Logprob))
+            {
+                json.WriteNumber(same.Key, Finite(same.First()));
+            }
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+        json.WriteStartArray("text_offset");
+        foreach (string text in spelled)
+        {
+            json.WriteNumberValue(textOffset);
+            textOffset += text.Length;
+        }
+        json.WriteEndArray();
+    }
+
+    // Some decoders treat a text's first token in a way of their own (a space that is not there): the second time it is itself.
+    string Spell(int token)
+    {
+        string once = tokenizer.Decode([token]), twice = tokenizer.Decode([token, token]);
+        return twice.Length > once.Length && twice.StartsWith(once, StringComparison.Ordinal) ? twice[once.Length..] : once;
+    }
+
+    static float Finite(float logprob) => float.IsFinite(logprob) ? logprob : -9999; // as OpenAI's API says it
+}

@@ -1,0 +1,134 @@
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using KvCuda.Engine;
+using KvCuda.Text;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.Diagnostics.HealthChecks;
+
+namespace KvCuda.Server;
+
+/// <summary>What is not an answer of the model: what there is, how it is, and the page.</summary>
+sealed class Endpoints(Guard guard, ModelSource model, PrometheusText metrics, HealthCheckService health)
+{
+    static readonly byte[] page = Page();
+    static readonly string pagePolicy = Policy(Encoding.UTF8.GetString(page));
+
+    public void Map(IEndpointRouteBuilder routes)
+    {
+        routes.MapGet("/v1/models", ModelsAsync);
+        routes.MapGet("/v1/models/{id}", ModelAsync);
+        routes.MapGet("/metrics", MetricsAsync);
+        routes.MapGet("/health", AliveAsync);
+        routes.MapGet("/ready", ReadyAsync);
+        routes.MapGet("/", PageAsync);
+        routes.MapFallback("/{**path}", NotFoundAsync);
+    }
+
+    Task ModelsAsync(HttpContext context)
+    {
+        guard.Authenticate(context.Request);
+        return context.Response.WriteJsonAsync(json =>
+        {
+            json.WriteStartObject();
+            json.WriteString("object", "list");
+            json.WriteStartArray("data");
+            WriteModel(json);
+            json.WriteEndArray();
+            json.WriteEndObject();
+        });
+    }
+
+    Task ModelAsync(HttpContext context)
+    {
+        guard.Authenticate(context.Request);
+        return context.Request.RouteValues["id"] as string == model.Id ? context.Response.WriteJsonAsync(WriteModel)
+            : throw new ApiException(StatusCodes.Status404NotFound, "invalid_request_error", $"This server's model is {model.Id}.", "model", "model_not_found");
+    }
+
+    void WriteModel(Utf8JsonWriter json)
+    {
+        json.WriteStartObject();
+        json.WriteString("id", model.Id);
+        json.WriteString("object", "model");
+        json.WriteNumber("created", model.Created);
+        json.WriteString("owned_by", "kvcuda");
+        (KvEngine engine, ChatFormat? format) = model.Get();
+        json.WriteStartObject("kvcuda");
+        json.WriteNumber("context", engine.MaxContext);
+        json.WriteBoolean("chat", format is not null);
+        json.WriteString("device", engine.Device);
+        json.WriteString("sharing", engine.Sharing.ToString());
+        json.WriteNumber("kv_bytes_per_token", engine.KvBytesPerToken);
+        json.WriteEndObject();
+        json.WriteEndObject();
+    }
+
+    async Task MetricsAsync(HttpContext context)
+    {
+        guard.Authenticate(context.Request);
+        context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
+        await context.Response.WriteAsync(await metrics.WriteAsync(context.RequestAborted).ConfigureAwait(false), context.RequestAborted).ConfigureAwait(false);
+    }
+
+    static Task AliveAsync(HttpContext context) => context.Response.WriteJsonAsync(json => WriteStatus(json, "alive"));
+
+    // Anybody may ask, so it tells how it is and not why.
+    async Task ReadyAsync(HttpContext context)
+    {
+        string status = model.IsStopping ? "stopping" : "loading";
+        if (!model.IsStopping && !model.IsLoading)
+        {
+            HealthReport report = await health.CheckHealthAsync(context.RequestAborted).ConfigureAwait(false);
+            status = report.Status switch
+            {
+                HealthStatus.Healthy => "ready",
+                HealthStatus.Degraded => "saturated",
+                _ => "failed",
+            };
+        }
+        context.Response.StatusCode = status is "ready" or "saturated" ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
+        await context.Response.WriteJsonAsync(json => WriteStatus(json, status)).ConfigureAwait(false);
+    }
+
+    static void WriteStatus(Utf8JsonWriter json, string status)
+    {
+        json.WriteStartObject();
+        json.WriteString("status", status);
+        json.WriteEndObject();
+    }
+
+    static Task PageAsync(HttpContext context)
+    {
+        context.Response.ContentType = "text/html; charset=utf-8";
+        context.Response.ContentLength = page.Length;
+        context.Response.Headers.ContentSecurityPolicy = pagePolicy;
+        context.Response.Headers["Referrer-Policy"] = "no-referrer";
+        return context.Response.Body.WriteAsync(page, context.RequestAborted).AsTask();
+    }
+
+    static Task NotFoundAsync(HttpContext context) => throw new ApiException(StatusCodes.Status404NotFound, "invalid_request_error",
+        "There is no such endpoint. There are POST /v1/chat/completions and /v1/completions, GET /v1/models, /health, /ready, /metrics and /.", code: "unknown_url");
+
+    static byte[] Page()
+    {
+        using Stream stream = typeof(Endpoints).Assembly.GetManifestResourceStream("page.html")!;
+        using MemoryStream all = new();
+        stream.CopyTo(all);
+        return all.ToArray();
+    }
+
+    // Only the page's own script and style run, and they talk to this server only.
+    static string Policy(string html)
+    {
+        return $"default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src {Hash("script")}; style-src {Hash("style")}";
+
+        string Hash(string element)
+        {
+            int start = html.IndexOf($"<{element}>", StringComparison.Ordinal) + element.Length + 2, end = html.IndexOf($"</{element}>", StringComparison.Ordinal);
+            return $"'sha256-{Convert.ToBase64String(SHA256.HashData(Encoding.UTF8.GetBytes(html[start..end])))}'";
+        }
+    }
+}
