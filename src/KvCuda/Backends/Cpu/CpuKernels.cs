@@ -39,9 +39,6 @@ internal abstract class CpuKernels
 /// <summary>AVX-512, and what AMX does better.</summary>
 internal sealed class AmxKernels : CpuKernels
 {
-    // Fewer are as fast in vectors.
-    const int FewestInt8Rows = 4;
-
     readonly CpuKernels<Lanes512, Lanes512, Int8Sums512> others = new();
 
     public override void MatMul(ThreadTeam team, Product product, DType weightType)
@@ -56,7 +53,7 @@ internal sealed class AmxKernels : CpuKernels
         if (weightType == DType.Int8)
         {
             // By the rows: the bits are the same either way.
-            if (products[0].Rows >= FewestInt8Rows && Int8TileCode.Instance is not null)
+            if (products[0].Rows >= Int8TileCode.FewestRows && Int8TileCode.Instance is not null)
             {
                 Int8Kernel<Int8TileRows>.Run(team, products);
             }

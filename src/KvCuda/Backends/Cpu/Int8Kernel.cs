@@ -98,17 +98,23 @@ internal static unsafe class Int8Kernel<TTile> where TTile : struct, IInt8Tile
         ref Plan plan = ref *(Plan*)argument;
         (int start, int end) = ThreadTeam.Share(plan.AllBlocks, share, shares);
         TTile.Begin(plan.Room);
-        for (int i = 0, first = 0; first < end; first += BlocksOf(plan.Set[i++]))
+        try
         {
-            int from = Math.Max(start - first, 0), to = Math.Min(end - first, BlocksOf(plan.Set[i]));
-            for (int next; from < to; from = next)
+            for (int i = 0, first = 0; first < end; first += BlocksOf(plan.Set[i++]))
             {
-                // As equal parts as can be.
-                next = from + (to - from) / ((to - from + plan.SideBySide - 1) / plan.SideBySide);
-                Blocks(plan, plan.Set[i], from, next, last: next == to);
+                int from = Math.Max(start - first, 0), to = Math.Min(end - first, BlocksOf(plan.Set[i]));
+                for (int next; from < to; from = next)
+                {
+                    // As equal parts as can be.
+                    next = from + (to - from) / ((to - from + plan.SideBySide - 1) / plan.SideBySide);
+                    Blocks(plan, plan.Set[i], from, next, last: next == to);
+                }
             }
         }
-        TTile.End();
+        finally
+        {
+            TTile.End();
+        }
     }
 
     static int BlocksOf(in Product product) => (product.Outputs + Int8Layout.Block - 1) / Int8Layout.Block;

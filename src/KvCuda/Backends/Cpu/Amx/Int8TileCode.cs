@@ -21,6 +21,9 @@ internal sealed unsafe class Int8TileCode
     /// <summary>What <see cref="Int8Piece.Integers"/> has room for: two groups of two tiles.</summary>
     public const int IntegersBytes = 4 * SumsBytes;
 
+    /// <summary>Rows of a call from which on tiles are worth while; fewer are as fast in vectors, and have no code here.</summary>
+    public const int FewestRows = 4;
+
     const int MaxRows = 8;
 
     static readonly Lazy<Int8TileCode?> code = new(Make);
@@ -35,7 +38,7 @@ internal sealed unsafe class Int8TileCode
 
     /// <summary>The code for so many tiles of so many rows.</summary>
     /// <param name="tiles">of A: 1 or 2</param>
-    /// <param name="rows">of each: 1 to 8</param>
+    /// <param name="rows">of each: 4 to 8</param>
     /// <param name="streams">whether weights are asked for meanwhile</param>
     public delegate* unmanaged[SuppressGCTransition]<Int8Piece*, void> Multiply(int tiles, int rows, bool streams) =>
         (delegate* unmanaged[SuppressGCTransition]<Int8Piece*, void>)(at + entries[Index(tiles, rows, streams)]);
@@ -61,7 +64,7 @@ internal sealed unsafe class Int8TileCode
         {
             for (int tiles = 1; tiles <= 2; tiles++)
             {
-                for (int rows = 1; rows <= MaxRows; rows++)
+                for (int rows = FewestRows; rows <= MaxRows; rows++)
                 {
                     entries[Index(tiles, rows, streams)] = assembler.Here;
                     new Kernel(assembler, tiles, rows, streams).Write();

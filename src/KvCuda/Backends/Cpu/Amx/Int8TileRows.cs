@@ -8,7 +8,7 @@ namespace KvCuda.Backends.Cpu.Amx;
 /// <summary>
 /// Tiles of <see cref="Int8Kernel{TTile}"/> on AMX. A number of 16 bits is 256 * high + low, two signed bytes, each of which tiles multiply
 /// exactly: dot = 256 (w · high) + (w · low). A tile of activations is a group of n rows, [high of row 0 .. n-1, low of row 0 .. n-1][32],
-/// n = 1 to 8; of more than eight rows there are two such tiles side by side, which share what is loaded of the weights.
+/// n = 4 to 8; of more than eight rows there are two such tiles side by side, which share what is loaded of the weights.
 /// </summary>
 internal readonly unsafe struct Int8TileRows : IInt8Tile
 {

@@ -185,29 +185,35 @@ internal static unsafe class TileProduct
         // Sums wait in memory while there are more inputs to come; else those of one pair are enough.
         using Scratch sums = new((long)pairFloats * (pieces == 1 ? 1 : pairs));
         Tiles.Code.Shape(ref plan.Shapes);
-        for (int piece = 0; piece < pieces; piece++)
+        try
         {
-            int from = p.Steps * piece / pieces, steps = p.Steps * (piece + 1) / pieces - from;
-            for (int unit = 0; unit < units; unit++)
+            for (int piece = 0; piece < pieces; piece++)
             {
-                Copy(plan.Of(first + unit), from, steps, (byte*)weights.Address + (long)unit * steps * UnitStep);
-            }
-            for (int pair = 0; pair < pairs; pair++)
-            {
-                float* to = sums.Address + (pieces == 1 ? 0 : pair * (long)pairFloats);
-                Pair(plan, pair, first, units, from, steps, (byte*)weights.Address, to);
-                for (int unit = 0; piece == pieces - 1 && unit < units; unit++)
+                int from = p.Steps * piece / pieces, steps = p.Steps * (piece + 1) / pieces - from;
+                for (int unit = 0; unit < units; unit++)
                 {
-                    UnitOf of = plan.Of(first + unit);
-                    Put(plan, 2 * pair, of, to + unit * unitFloats);
-                    if (2 * pair + 1 < plan.Tiles)
+                    Copy(plan.Of(first + unit), from, steps, (byte*)weights.Address + (long)unit * steps * UnitStep);
+                }
+                for (int pair = 0; pair < pairs; pair++)
+                {
+                    float* to = sums.Address + (pieces == 1 ? 0 : pair * (long)pairFloats);
+                    Pair(plan, pair, first, units, from, steps, (byte*)weights.Address, to);
+                    for (int unit = 0; piece == pieces - 1 && unit < units; unit++)
                     {
-                        Put(plan, 2 * pair + 1, of, to + unit * unitFloats + TileBytes / 4);
+                        UnitOf of = plan.Of(first + unit);
+                        Put(plan, 2 * pair, of, to + unit * unitFloats);
+                        if (2 * pair + 1 < plan.Tiles)
+                        {
+                            Put(plan, 2 * pair + 1, of, to + unit * unitFloats + TileBytes / 4);
+                        }
                     }
                 }
             }
         }
-        Tiles.Code.Release();
+        finally
+        {
+            Tiles.Code.Release();
+        }
     }
 
     // Up to 16 rows against a block of weights: sums of each unit (+)= products over its steps.
