@@ -25,6 +25,9 @@ internal interface IBackend : IDisposable
 
     // --- memory ---
 
+    /// <summary>The memory that <see cref="AllocateBytes"/> takes from, as it is now.</summary>
+    MemoryInfo Memory { get; }
+
     /// <summary>New zeroed memory, 128-byte aligned, alive until <see cref="Free"/> or the backend's disposal.</summary>
     Tensor Allocate(string name, DType type, int rows, int columns);
 

@@ -34,6 +34,8 @@ internal sealed unsafe class CpuBackend : IBackend
 
     // --- memory ---
 
+    public MemoryInfo Memory => MemoryInfo.OfHost();
+
     public Tensor Allocate(string name, DType type, int rows, int columns) =>
         new(name, type, AllocateBytes(name, type.Bytes(rows, columns)), rows, columns);
 

@@ -114,6 +114,19 @@ internal sealed unsafe partial class CudaBackend : IBackend
 
     // --- memory ---
 
+    public MemoryInfo Memory
+    {
+        get
+        {
+            if (context.IsImaginary)
+            {
+                return default;
+            }
+            (long free, long total) = context.Memory();
+            return new(free, total);
+        }
+    }
+
     public Tensor Allocate(string name, DType type, int rows, int columns) =>
         new(name, type, AllocateBytes(name, (long)rows * columns * type.Bytes()), rows, columns);
 
