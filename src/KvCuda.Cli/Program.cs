@@ -1,4 +1,3 @@
-using System.CommandLine;
 using KvCuda.Cli;
 
 // Exit codes: 0 done, 1 the job failed, 2 the command line was wrong.
@@ -7,16 +6,4 @@ if (!StandardStreams.Prepare())
     Console.Error.WriteLine("kvcuda: standard output is closed.");
     return CommandLine.JobFailed;
 }
-return CommandLine.Run(args,
-[
-    RunCommand.Create(),
-    ChatCommand.Create(),
-    ServeCommand.Create(),
-    LogitsCommand.Create(),
-    PerplexityCommand.Create(),
-    TokenizeCommand.Create(),
-    InspectCommand.Create(),
-    ConvertCommand.Create(),
-    InitCommand.Create(),
-    DoctorCommand.Create(),
-]);
+return CommandLine.Run(args, Commands.All());
