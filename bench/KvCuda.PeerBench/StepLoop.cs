@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using KvCuda.Engine;
 using KvCuda.KvStore;
 using KvCuda.Model;
 using KvCuda.Tensors;
@@ -14,18 +15,15 @@ namespace KvCuda.PeerBench;
 internal sealed class StepLoop
 {
     readonly LoadedModel model;
-    readonly Tensor next, greedy, noHistory;
+    readonly Sampler sampler;
     readonly int[] token = new int[1];
     KvSequence? sequence;
 
     public StepLoop(LoadedModel model)
     {
         this.model = model;
-        next = model.Backend.Allocate("next token", DType.I32, 1, 1);
-        greedy = model.Backend.Allocate("greedy", DType.I32, 1, SampleRow.Words);
-        noHistory = model.Backend.Allocate("history", DType.I32, 1, 1);
-        SampleRow row = new() { RepetitionPenalty = 1, TopP = 1 };
-        model.Backend.Write(greedy, MemoryMarshal.AsBytes(new ReadOnlySpan<SampleRow>(in row)));
+        sampler = new(model.Backend, 1, model.Config.Vocabulary);
+        sampler.Add(Sampler.Greedy);
     }
 
     /// <summary>Seconds of greedy steps after a context.</summary>
@@ -57,23 +55,17 @@ internal sealed class StepLoop
 
     void Run(KvSequence filled, int count)
     {
-        Batch batch = model.Batch;
         token[0] = 1;
         for (int step = 0; step < count; step++)
         {
-            if (!model.Store.TryReserve(filled, 1))
+            model.Pass.Clear();
+            int item = model.Pass.TryAdd(filled, token, wanted: 1);
+            if (item < 0)
             {
                 throw new KvBudgetException("The bench's budget holds no further token.", 1, model.Store.BudgetBytes);
             }
-            batch.Clear();
-            model.WriteTables(batch.Add(token, filled.Length, wanted: 1), filled);
-            model.CopyPages();
-            batch.Upload();
-            Tensor logits = model.Forward();
-            int ran = token[0];
-            model.Backend.Sample(next, logits, greedy, noHistory);
-            model.Backend.Read(MemoryMarshal.AsBytes(token.AsSpan()), next);
-            model.Store.Advance(filled, [ran]);
+            token[0] = sampler.Choose(model.Pass.Run())[0];
+            model.Pass.Accept(item);
         }
     }
 
@@ -110,7 +102,7 @@ internal sealed class StepLoop
             {
                 for (long from = 0; from < bytes; from += numbers.Length)
                 {
-                    model.Arena.Write((long)page * KvView.GranuleBytes + from,
+                    model.Memory.Arena.Write((long)page * KvView.GranuleBytes + from,
                         numbers.AsSpan(0, (int)Math.Min(numbers.Length, bytes - from)));
                 }
             }

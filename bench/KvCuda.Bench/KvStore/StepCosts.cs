@@ -70,19 +70,18 @@ static class StepCosts
         }
         void Step()
         {
-            List<Scheduler.Scheduled> scheduled = scheduler.Next(model.Batch);
-            model.CopyPages();
-            model.Batch.Upload();
+            List<Scheduler.Scheduled> scheduled = scheduler.Next();
+            model.Pass.Upload();
             foreach (Scheduler.Scheduled rows in scheduled)
             {
-                model.Store.Advance(rows.Request.Kv!, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(rows.Request.Tokens).Slice(rows.Start, rows.Count));
-                if (rows.Wanted)
+                model.Pass.Accept(rows.Item);
+                if (rows.Wanted > 0)
                 {
                     rows.Request.Tokens.Add(7);
                 }
             }
         }
-        while (scheduler.Waiting > 0 || !model.Batch.IsDecode)
+        while (scheduler.Waiting > 0 || !model.Pass.IsDecode)
         {
             Step();
         }

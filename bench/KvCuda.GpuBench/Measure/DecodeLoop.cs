@@ -1,6 +1,6 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using KvCuda.Backends.Cuda;
+using KvCuda.Engine;
 using KvCuda.KvStore;
 using KvCuda.Model;
 using KvCuda.Tensors;
@@ -26,7 +26,7 @@ internal sealed class DecodeLoop : IDisposable
     readonly LoadedModel model;
     readonly CudaBackend backend;
     readonly KvSequence[] sequences;
-    readonly Tensor next, parameters, history;
+    readonly Sampler sampler;
     readonly int[] tokens;
     long hostTicks;
 
@@ -37,23 +37,18 @@ internal sealed class DecodeLoop : IDisposable
     {
         this.model = model;
         backend = (CudaBackend)model.Backend;
-        next = backend.Allocate("next tokens", DType.I32, 1, count);
-        parameters = backend.Allocate("sampling", DType.I32, count, SampleRow.Words);
-        history = backend.Allocate("history", DType.I32, 1, 1);
-        SampleRow[] greedy = new SampleRow[count];
-        Array.Fill(greedy, new() { RepetitionPenalty = 1, TopP = 1 });
-        backend.Write(parameters, MemoryMarshal.AsBytes<SampleRow>(greedy));
+        sampler = new(backend, count, model.Config.Vocabulary);
 
         byte[] block = RandomBytes.Of(DType.BF16, (int)Math.Min(model.Store.ArenaBytes / 2, 1 << 20));
-        RandomBytes.Fill(model.Store.ArenaBytes, block, part => model.Arena.Write(0, part),
-            (to, from, bytes) => backend.CopyBytes(model.Arena.Address + (nint)to, model.Arena.Address + (nint)from, bytes));
+        RandomBytes.Fill(model.Store.ArenaBytes, block, part => model.Memory.Arena.Write(0, part),
+            (to, from, bytes) => backend.CopyBytes(model.Memory.Arena.Address + (nint)to, model.Memory.Arena.Address + (nint)from, bytes));
         int[] prompt = new int[context];
         Array.Fill(prompt, 3);
         sequences = [.. Enumerable.Range(0, count).Select(_ => model.Store.Open())];
         tokens = new int[count];
         foreach (KvSequence sequence in sequences)
         {
-            Reserve(sequence, context);
+            Reserve(model.Store.TryReserve(sequence, context));
             model.Store.Advance(sequence, prompt);
         }
         Array.Fill(tokens, 5);
@@ -83,8 +78,8 @@ internal sealed class DecodeLoop : IDisposable
         Tensor logits = default;
         double device = stopwatch.Microseconds(_ =>
         {
-            logits = model.Forward();
-            backend.Sample(next, logits, parameters, history);
+            logits = model.Pass.Forward(PrefillMode.Converged);
+            sampler.QueueAgain(logits);
         });
         return new(walls[1], device, host);
     }
@@ -92,36 +87,29 @@ internal sealed class DecodeLoop : IDisposable
     void Step()
     {
         long start = Stopwatch.GetTimestamp();
-        Batch batch = model.Batch;
-        batch.Clear();
+        Pass pass = model.Pass;
+        pass.Clear();
+        sampler.Clear();
         for (int i = 0; i < sequences.Length; i++)
         {
-            Reserve(sequences[i], 1);
-            batch.Add(tokens.AsSpan(i, 1), sequences[i].Length, wanted: 1);
+            Reserve(pass.TryAdd(sequences[i], tokens.AsSpan(i, 1), wanted: 1) >= 0);
+            sampler.Add(Sampler.Greedy);
         }
-        for (int i = 0; i < sequences.Length; i++)
-        {
-            model.WriteTables(i, sequences[i]);
-        }
-        model.CopyPages();
-        batch.Upload();
-        Tensor logits = model.Forward();
-        backend.Sample(next, logits, parameters, history);
+        sampler.Queue(pass.Run());
         long queued = Stopwatch.GetTimestamp();
-        Span<int> chosen = stackalloc int[sequences.Length];
-        backend.Read(MemoryMarshal.AsBytes(chosen), next);
+        ReadOnlySpan<int> chosen = sampler.Read();
         long read = Stopwatch.GetTimestamp();
         for (int i = 0; i < sequences.Length; i++)
         {
-            model.Store.Advance(sequences[i], tokens.AsSpan(i, 1));
+            pass.Accept(i);
             tokens[i] = chosen[i];
         }
         hostTicks += queued - start + (Stopwatch.GetTimestamp() - read);
     }
 
-    void Reserve(KvSequence sequence, int count)
+    void Reserve(bool fits)
     {
-        if (!model.Store.TryReserve(sequence, count))
+        if (!fits)
         {
             throw new KvBudgetException($"The bench's budget of {model.Store.BudgetBytes:N0} bytes does not hold its {sequences.Length} sequences.",
                 model.Store.BudgetBytes + 1, model.Store.BudgetBytes);
@@ -135,8 +123,6 @@ internal sealed class DecodeLoop : IDisposable
             model.Store.Close(sequence);
         }
         backend.Synchronize();
-        backend.Free(next.Address);
-        backend.Free(parameters.Address);
-        backend.Free(history.Address);
+        sampler.Dispose();
     }
 }

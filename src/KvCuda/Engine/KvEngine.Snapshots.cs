@@ -35,7 +35,7 @@ public sealed partial class KvEngine
         {
             try
             {
-                model.Store.Save(path, kv, Identity, model.Arena);
+                model.Store.Save(path, kv, Identity, model.Memory.Arena);
             }
 #pragma warning disable CA1031 // whatever it is, it belongs to the one who asked
             catch (Exception error)
@@ -86,7 +86,7 @@ public sealed partial class KvEngine
                 {
                     int[] tokens = new KvSnapshotReader(file, model.Layout, Identity).Header.Tokens;
                     file.Position = 0;
-                    return (tokens, model.Store.Restore(file, scope, Identity, model.Arena, retention));
+                    return (tokens, model.Store.Restore(file, scope, Identity, model.Memory.Arena, retention));
                 }).ConfigureAwait(false);
             }
         }

@@ -1,7 +1,5 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-using KvCuda.Backends;
 using KvCuda.KvStore;
 using KvCuda.Model;
 using KvCuda.Tensors;
@@ -24,20 +22,14 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
 {
     readonly LoadedModel model;
     readonly Scheduler scheduler;
-    readonly Batch batch;
     readonly ConcurrentQueue<Request> arrivals = new();
     readonly SemaphoreSlim wake = new(0);
     readonly TimeProvider time;
     readonly long loaded;
     readonly Thread? thread; // null: whoever made the engine calls Turn
     readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    readonly Tensor nextTokens, sampling;
-    readonly SampleRow[] samplingRows;
-    readonly int[] chosen;
-    readonly float[] logitsRow;
-    readonly List<int> histories = [];
+    readonly Sampler sampler;
     readonly string format; // whatever else the stored bits depend on: part of every cache key
-    Tensor history;
     readonly TaskCompletionSource freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     int disposing;
     volatile bool stopping;
@@ -54,15 +46,9 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         time = options.TimeProvider;
         loaded = time.GetTimestamp();
         Tokenizer = tokenizer;
-        batch = model.Batch;
         scheduler = new(model);
         format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "int8" ? "|int8" : "");
-        nextTokens = model.Backend.Allocate("next tokens", DType.I32, 1, options.MaxSequences);
-        sampling = model.Backend.Allocate("sampling", DType.I32, options.MaxSequences, SampleRow.Words);
-        history = model.Backend.Allocate("history", DType.I32, 1, 1024);
-        samplingRows = new SampleRow[options.MaxSequences];
-        chosen = new int[options.MaxSequences];
-        logitsRow = new float[model.Config.Vocabulary];
+        sampler = new(model.Backend, model.Memory.Batch.MaxWanted, model.Config.Vocabulary);
         thread = ownThread ? new Thread(Run) { IsBackground = true, Name = "kvcuda-engine" } : null;
         thread?.Start();
     }
@@ -249,90 +235,44 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     // The life of a token: choose what runs, run it, choose the next tokens, tell their owners.
     bool Step()
     {
-        List<Scheduler.Scheduled> scheduled = scheduler.Next(batch);
+        List<Scheduler.Scheduled> scheduled = scheduler.Next();
         if (scheduled.Count == 0)
         {
             return false;
         }
-        model.CopyPages();
-        batch.Upload();
-        Tensor logits = model.Forward();
-        ReadOnlySpan<int> next = Sample(scheduled, logits);
+        Tensor logits = model.Pass.Run();
+        sampler.Clear();
+        foreach (Scheduler.Scheduled rows in scheduled)
+        {
+            if (rows.Wanted > 0)
+            {
+                rows.Request.AddRow(sampler);
+            }
+        }
+        ReadOnlySpan<int> next = sampler.Choose(logits);
         BeforeAccept?.Invoke();
-        Accept(scheduled, next);
+        foreach (Scheduler.Scheduled rows in scheduled)
+        {
+            Accept(rows, next);
+        }
         return true;
     }
 
-    ReadOnlySpan<int> Sample(List<Scheduler.Scheduled> scheduled, in Tensor logits)
+    void Accept(in Scheduler.Scheduled rows, ReadOnlySpan<int> next)
     {
-        if (logits.Rows == 0)
+        Request request = rows.Request;
+        model.Pass.Accept(rows.Item);
+        if (rows.Wanted == 0)
         {
-            return [];
+            return;
         }
-        histories.Clear();
-        int row = 0;
-        foreach (Scheduler.Scheduled rows in scheduled)
+        int row = model.Pass.RowOf(rows.Item);
+        if (request.Accept(next[row], sampler.LogprobOf(row)))
         {
-            if (rows.Wanted)
-            {
-                samplingRows[row++] = rows.Request.Sampling(histories);
-            }
-        }
-        IBackend backend = model.Backend;
-        if (histories.Count > history.Columns)
-        {
-            backend.Free(history.Address);
-            history = backend.Allocate("history", DType.I32, 1, histories.Count * 2);
-        }
-        backend.Write(history.Range(0, histories.Count), MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(histories)));
-        backend.Write(sampling.Top(row), MemoryMarshal.AsBytes(samplingRows.AsSpan(0, row)));
-        KeepLogprobs(scheduled, logits);
-        backend.Sample(nextTokens.Range(0, row), logits, sampling.Top(row), history);
-        backend.Read(MemoryMarshal.AsBytes(chosen.AsSpan(0, row)), nextTokens.Range(0, row));
-        return chosen.AsSpan(0, row);
-    }
-
-    readonly Dictionary<int, float[]> keptLogits = [];
-
-    // Penalties change logits in place, so rows whose probabilities are wanted are copied before.
-    void KeepLogprobs(List<Scheduler.Scheduled> scheduled, in Tensor logits)
-    {
-        keptLogits.Clear();
-        int row = 0;
-        foreach (Scheduler.Scheduled rows in scheduled)
-        {
-            if (rows.Wanted && rows.Request.Logprobs is not null)
-            {
-                model.Backend.Read(MemoryMarshal.AsBytes(logitsRow.AsSpan()), logits.Slice(row, 1));
-                keptLogits[row] = [.. logitsRow];
-            }
-            row += rows.Wanted ? 1 : 0;
-        }
-    }
-
-    void Accept(List<Scheduler.Scheduled> scheduled, ReadOnlySpan<int> next)
-    {
-        int row = 0;
-        foreach (Scheduler.Scheduled rows in scheduled)
-        {
-            Request request = rows.Request;
-            model.Store.Advance(request.Kv!, CollectionsMarshal.AsSpan(request.Tokens).Slice(rows.Start, rows.Count));
-            if (!rows.Wanted)
-            {
-                continue;
-            }
-            int token = next[row];
-            TokenLogprob? logprob = keptLogits.TryGetValue(row, out float[]? kept)
-                ? Logprobs.Of(kept, token, request.Logprobs!.Value)
-                : null;
-            row++;
-            if (request.Accept(token, logprob))
-            {
-                long held = model.Store.BytesHeld(request.Kv!);
-                request.BeforeRelease?.Invoke(request.Kv!);
-                scheduler.Remove(request);
-                request.Complete(held, model.Layout.BytesPerToken);
-            }
+            long held = model.Store.BytesHeld(request.Kv!);
+            request.BeforeRelease?.Invoke(request.Kv!);
+            scheduler.Remove(request);
+            request.Complete(held, model.Layout.BytesPerToken);
         }
     }
 

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using KvCuda.Backends;
 using KvCuda.KvStore;
 using KvCuda.Model;
 using KvCuda.Tensors;
@@ -14,22 +13,15 @@ internal sealed class LogitsRun
 {
     readonly LoadedModel model;
     readonly PrefillMode mode;
-    readonly Batch batch;
-    readonly Tensor nextTokens, greedyRows, noHistory;
+    readonly Pass pass;
+    readonly Sampler sampler;
 
     /// <param name="model">loaded with room for the prompts that will run together</param>
     /// <param name="mode">how prompts run</param>
     public LogitsRun(LoadedModel model, PrefillMode mode)
     {
-        (this.model, this.mode) = (model, mode);
-        batch = model.Batch;
-        IBackend backend = model.Backend;
-        nextTokens = backend.Allocate("next tokens", DType.I32, 1, batch.MaxSequences);
-        greedyRows = backend.Allocate("greedy", DType.I32, batch.MaxSequences, SampleRow.Words);
-        noHistory = backend.Allocate("history", DType.I32, 1, 1);
-        SampleRow[] rows = new SampleRow[batch.MaxSequences];
-        Array.Fill(rows, new() { RepetitionPenalty = 1, TopP = 1 });
-        backend.Write(greedyRows, MemoryMarshal.AsBytes<SampleRow>(rows));
+        (this.model, this.mode, pass) = (model, mode, model.Pass);
+        sampler = new(model.Backend, pass.MaxSequences, model.Config.Vocabulary);
     }
 
     /// <summary>One sequence on its way.</summary>
@@ -83,54 +75,51 @@ internal sealed class LogitsRun
 
     bool Step(List<Sequence> sequences, int greedy)
     {
-        batch.Clear();
-        List<(Sequence Sequence, int Start, int Count)> scheduled = [];
+        pass.Clear();
+        sampler.Clear();
+        List<(Sequence Sequence, int Item, bool Wanted)> scheduled = [];
         foreach (Sequence sequence in sequences)
         {
-            int rows = sequence.Generated >= Math.Max(greedy, 1) ? 0 : Math.Min(RowsFor(sequence), batch.Room);
+            int rows = sequence.Generated >= Math.Max(greedy, 1) ? 0 : Math.Min(RowsFor(sequence), pass.Room);
             if (rows == 0)
             {
                 continue;
             }
             int start = sequence.Kv.Length;
-            if (!model.Store.TryReserve(sequence.Kv, rows))
+            bool wanted = start + rows == sequence.Tokens.Count;
+            int item = pass.TryAdd(sequence.Kv, CollectionsMarshal.AsSpan(sequence.Tokens).Slice(start, rows), wanted ? 1 : 0);
+            if (item < 0)
             {
                 throw new KvBudgetException(
                     $"The key/value budget of {model.Store.BudgetBytes:N0} bytes is too small to hold all {sequences.Count} sequences at "
                     + "once; raise --kv-budget or run them one by one.", model.Store.BudgetBytes + 1, model.Store.BudgetBytes);
             }
-            ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(sequence.Tokens).Slice(start, rows);
-            batch.Add(tokens, start, wanted: start + rows == sequence.Tokens.Count ? 1 : 0, sequence.Kv.Slide);
-            scheduled.Add((sequence, start, rows));
+            if (wanted)
+            {
+                sampler.Add(Sampler.Greedy);
+            }
+            scheduled.Add((sequence, item, wanted));
         }
         if (scheduled.Count == 0)
         {
             return false;
         }
-
-        // After all reservations of the step: making room for one sequence may move another's pages.
-        for (int row = 0; row < scheduled.Count; row++)
+        Tensor logits = pass.Run(mode);
+        ReadOnlySpan<int> next = sampler.Choose(logits);
+        foreach ((Sequence sequence, int item, bool wanted) in scheduled)
         {
-            model.WriteTables(row, scheduled[row].Sequence.Kv);
-        }
-        model.CopyPages();
-        batch.Upload();
-        Tensor logits = model.Forward(mode);
-        int[] next = Choose(logits);
-        int wanted = 0;
-        foreach ((Sequence sequence, int start, int count) in scheduled)
-        {
-            model.Store.Advance(sequence.Kv, CollectionsMarshal.AsSpan(sequence.Tokens).Slice(start, count));
-            if (start + count < sequence.Tokens.Count)
+            pass.Accept(item);
+            if (!wanted)
             {
                 continue;
             }
+            int row = pass.RowOf(item);
             if (sequence.Logits is null)
             {
                 sequence.Logits = new float[model.Config.Vocabulary];
-                model.Backend.Read(MemoryMarshal.AsBytes(sequence.Logits.AsSpan()), logits.Slice(wanted, 1));
+                model.Backend.Read(MemoryMarshal.AsBytes(sequence.Logits.AsSpan()), logits.Slice(row, 1));
             }
-            sequence.Tokens.Add(next[wanted++]);
+            sequence.Tokens.Add(next[row]);
         }
         return true;
     }
@@ -143,29 +132,18 @@ internal sealed class LogitsRun
             PrefillKind.Sequential => 1,
             PrefillKind.Iterative when model.Sharing.IsCyclic =>
                 sequence.Prompt.Length <= mode.Passes ? 1 : WholePrompt(sequence, pending),
-            _ => Math.Min(pending, model.ChunkTokens),
+            _ => Math.Min(pending, pass.ChunkTokens),
         };
     }
 
     int WholePrompt(Sequence sequence, int pending)
     {
-        if (pending > batch.MaxRows)
+        if (pending > pass.MaxRows)
         {
             throw new InvalidRequestException(
-                $"Iterative prefill runs a prompt in one piece: {pending} tokens were given, a step takes {batch.MaxRows}.");
+                $"Iterative prefill runs a prompt in one piece: {pending} tokens were given, a step takes {pass.MaxRows}.");
         }
         // Not begun in this step if the others leave too little room: a piece is never cut.
-        return sequence.Kv.Length > 0 || pending <= batch.Room ? pending : 0;
-    }
-
-    int[] Choose(in Tensor logits)
-    {
-        int[] next = new int[logits.Rows];
-        if (logits.Rows > 0)
-        {
-            model.Backend.Sample(nextTokens.Range(0, logits.Rows), logits, greedyRows.Top(logits.Rows), noHistory);
-            model.Backend.Read(MemoryMarshal.AsBytes(next.AsSpan()), nextTokens.Range(0, logits.Rows));
-        }
-        return next;
+        return sequence.Kv.Length > 0 || pending <= pass.Room ? pending : 0;
     }
 }

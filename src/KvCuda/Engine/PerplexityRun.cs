@@ -16,7 +16,7 @@ internal static class PerplexityRun
     {
         double total = 0;
         // As many sequences at a time as a batch takes.
-        foreach (int[][] some in windows.Chunk(model.Batch.MaxSequences))
+        foreach (int[][] some in windows.Chunk(model.Pass.MaxSequences))
         {
             List<Window> open = [.. some.Select(ids => new Window(ids, model.Store.Open()))];
             try
@@ -63,21 +63,21 @@ internal static class PerplexityRun
     // gives its pages back and begins again later.
     static void Step(LoadedModel model, PrefillMode mode, List<Window> windows)
     {
-        Batch batch = model.Batch;
-        batch.Clear();
-        List<(Window Window, int Rows)> scheduled = [];
+        Pass pass = model.Pass;
+        pass.Clear();
+        List<(Window Window, int Item, int Rows)> scheduled = [];
         foreach (Window window in windows)
         {
             int rows = mode.Kind switch
             {
                 PrefillKind.Sequential => Math.Min(1, window.Left),
                 PrefillKind.Iterative => window.Left,
-                _ => Math.Min(model.ChunkTokens, window.Left),
+                _ => Math.Min(pass.ChunkTokens, window.Left),
             };
-            if (rows > 0 && rows <= batch.Room && model.Store.TryReserve(window.Kv, rows))
+            if (rows > 0 && rows <= pass.Room
+                && pass.TryAdd(window.Kv, window.Ids.AsSpan(window.Kv.Length, rows), wanted: rows) is >= 0 and int item)
             {
-                batch.Add(window.Ids.AsSpan(window.Kv.Length, rows), window.Kv.Length, wanted: rows);
-                scheduled.Add((window, rows));
+                scheduled.Add((window, item, rows));
             }
         }
         if (scheduled.Count == 0)
@@ -91,23 +91,16 @@ internal static class PerplexityRun
             throw new KvBudgetException($"The key/value budget of {model.Store.BudgetBytes:N0} bytes does not hold one window; raise --kv-budget.",
                 model.Store.BytesFor(windows.Max(window => window.Ids.Length)), model.Store.BudgetBytes);
         }
-        for (int row = 0; row < scheduled.Count; row++)
-        {
-            model.WriteTables(row, scheduled[row].Window.Kv);
-        }
-        model.CopyPages();
-        batch.Upload();
-        Tensor logits = model.Forward(mode);
+        Tensor logits = pass.Run(mode);
         float[] numbers = new float[model.Config.Vocabulary];
-        int read = 0;
-        foreach ((Window window, int rows) in scheduled)
+        foreach ((Window window, int item, int rows) in scheduled)
         {
-            for (int i = 1; i <= rows; i++)
+            for (int i = 0; i < rows; i++)
             {
-                model.Backend.Read(MemoryMarshal.AsBytes(numbers.AsSpan()), logits.Slice(read++, 1));
-                window.Total += LogSumExp(numbers) - numbers[window.Ids[window.Kv.Length + i]];
+                model.Backend.Read(MemoryMarshal.AsBytes(numbers.AsSpan()), logits.Slice(pass.RowOf(item) + i, 1));
+                window.Total += LogSumExp(numbers) - numbers[window.Ids[window.Kv.Length + 1 + i]];
             }
-            model.Store.Advance(window.Kv, window.Ids.AsSpan(window.Kv.Length, rows));
+            pass.Accept(item);
         }
     }
 

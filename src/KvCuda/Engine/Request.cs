@@ -1,8 +1,7 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using System.Threading.Channels;
-using KvCuda.Backends;
 using KvCuda.KvStore;
-using KvCuda.Tensors;
 using KvCuda.Text;
 
 namespace KvCuda.Engine;
@@ -89,25 +88,14 @@ internal sealed class Request
     /// <summary>Tokens whose keys and values must be computed before the next token can be chosen.</summary>
     public int Pending => Tokens.Count - (Kv?.Length ?? 0);
 
-    public int? Logprobs => options.Logprobs;
-
     public ChannelReader<GeneratedPiece> Pieces => pieces.Reader;
 
-    /// <summary>How the next token is chosen; what a penalty looks at is appended to <paramref name="histories"/>.</summary>
-    public SampleRow Sampling(List<int> histories)
+    /// <summary>Adds the row from which the next token is chosen.</summary>
+    public void AddRow(Sampler sampler) => sampler.Add(new()
     {
-        int start = histories.Count;
-        if (options.RepetitionPenalty != 1)
-        {
-            histories.AddRange(history);
-        }
-        return new()
-        {
-            Temperature = options.Temperature, TopK = options.TopK, TopP = options.TopP, MinP = options.MinP,
-            RepetitionPenalty = options.RepetitionPenalty, HistoryStart = start, HistoryCount = histories.Count - start,
-            SeedLow = (uint)Seed, SeedHigh = (uint)(Seed >> 32), Step = Tokens.Count,
-        };
-    }
+        Temperature = options.Temperature, TopK = options.TopK, TopP = options.TopP, MinP = options.MinP,
+        RepetitionPenalty = options.RepetitionPenalty, SeedLow = (uint)Seed, SeedHigh = (uint)(Seed >> 32), Step = Tokens.Count,
+    }, CollectionsMarshal.AsSpan(history), options.Logprobs);
 
     /// <summary>It runs, the first time or again after a preemption.</summary>
     /// <param name="cached">tokens found in the store</param>

@@ -11,17 +11,16 @@ namespace KvCuda.Engine;
 /// </summary>
 internal sealed class Scheduler(LoadedModel model)
 {
+    readonly Pass pass = model.Pass;
     readonly LinkedList<Request> waiting = new();
     readonly List<Request> running = []; // oldest first
     readonly List<Scheduled> scheduled = [];
-    int rowsUsed;
 
-    /// <summary>Rows of one request in a step: its tokens [Start, Start + Count).</summary>
-    internal readonly record struct Scheduled(Request Request, int Start, int Count)
-    {
-        /// <summary>The step reaches the request's last token, so that its next one is chosen.</summary>
-        public bool Wanted => Start + Count == Request.Tokens.Count;
-    }
+    /// <summary>A request in a step.</summary>
+    /// <param name="Request">its tokens are run from the first that has no keys and values yet</param>
+    /// <param name="Item">its number in the <see cref="Pass"/></param>
+    /// <param name="Wanted">of how many of its last rows the logits are wanted: 1 if the step reaches its last token, else 0</param>
+    internal readonly record struct Scheduled(Request Request, int Item, int Wanted);
 
     public int Running => running.Count;
 
@@ -46,28 +45,16 @@ internal sealed class Scheduler(LoadedModel model)
     }
 
     /// <summary>
-    /// Fills the batch; empty if nothing can run. Its time is linear in the running requests, and in the steady state it
+    /// Fills the pass; empty if nothing can run. Its time is linear in the running requests, and in the steady state it
     /// allocates nothing. The list is valid until the next call.
     /// </summary>
-    public List<Scheduled> Next(Batch batch)
+    public List<Scheduled> Next()
     {
-        batch.Clear();
+        pass.Clear();
         scheduled.Clear();
-        rowsUsed = 0;
         DropCancelled();
-        ScheduleRunning(batch);
-        Admit(batch);
-        foreach (Scheduled rows in scheduled)
-        {
-            ReadOnlySpan<int> tokens =
-                CollectionsMarshal.AsSpan(rows.Request.Tokens).Slice(rows.Start, rows.Count);
-            batch.Add(tokens, rows.Start, rows.Wanted ? 1 : 0, rows.Request.Kv!.Slide);
-        }
-        // Tables are longer if any sequence slides.
-        for (int sequence = 0; sequence < scheduled.Count; sequence++)
-        {
-            model.WriteTables(sequence, scheduled[sequence].Request.Kv!);
-        }
+        ScheduleRunning();
+        Admit();
         return scheduled;
     }
 
@@ -126,7 +113,7 @@ internal sealed class Scheduler(LoadedModel model)
     }
 
     // Pages go by age: whoever is short of them takes them from the youngest. Rows go to decodes first.
-    void ScheduleRunning(Batch batch)
+    void ScheduleRunning()
     {
         int decodes = 0;
         foreach (Request request in running)
@@ -138,12 +125,12 @@ internal sealed class Scheduler(LoadedModel model)
             Request request = running[i];
             bool decode = request.Pending == 1;
             decodes -= decode ? 1 : 0;
-            int rows = decode ? Math.Min(1, RowsLeft(batch)) : RowsFor(request, batch, keep: decodes);
+            int rows = decode ? Math.Min(1, pass.Room) : RowsFor(request, keep: decodes);
             if (rows <= 0)
             {
                 continue;
             }
-            while (!model.Store.TryReserve(request.Kv!, rows))
+            while (!TrySchedule(request, rows))
             {
                 Request youngest = running[^1];
                 decodes -= youngest != request && youngest.Pending == 1 ? 1 : 0;
@@ -153,13 +140,12 @@ internal sealed class Scheduler(LoadedModel model)
                     return;
                 }
             }
-            Schedule(request, rows);
         }
     }
 
-    void Admit(Batch batch)
+    void Admit()
     {
-        while (waiting.First is { Value: Request request } && running.Count < batch.MaxSequences)
+        while (waiting.First is { Value: Request request } && running.Count < pass.MaxSequences)
         {
             if (running.Count == 0 && CannotFit(request) is { } never)
             {
@@ -170,7 +156,7 @@ internal sealed class Scheduler(LoadedModel model)
             }
             ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(request.Tokens);
             // What can begin, but beside the pins of today not end, waits for those to go or for being alone with them.
-            if (RowsLeft(batch) == 0 || !model.Store.WouldFit(tokens.Length + 1, tokens, request.Scope, request.Streaming)
+            if (pass.Room == 0 || !model.Store.WouldFit(tokens.Length + 1, tokens, request.Scope, request.Streaming)
                 || !model.Store.CanEverFit(request.LongestLength, tokens, request.Scope, request.Streaming))
             {
                 return;
@@ -181,8 +167,7 @@ internal sealed class Scheduler(LoadedModel model)
             {
                 model.Store.Retain(request.Kv, range.Start, range.End ?? int.MaxValue, range.ToStore());
             }
-            int rows = RowsFor(request, batch, keep: 0);
-            if (!model.Store.TryReserve(request.Kv, rows))
+            if (!TrySchedule(request, RowsFor(request, keep: 0)))
             {
                 Release(request);
                 return;
@@ -190,20 +175,22 @@ internal sealed class Scheduler(LoadedModel model)
             waiting.RemoveFirst();
             running.Add(request);
             request.MarkScheduled(cached);
-            Schedule(request, rows);
         }
     }
 
-    void Schedule(Request request, int rows)
+    bool TrySchedule(Request request, int rows)
     {
-        scheduled.Add(new(request, request.Kv!.Length, rows));
-        rowsUsed += rows;
+        int start = request.Kv!.Length, wanted = start + rows == request.Tokens.Count ? 1 : 0;
+        int item = pass.TryAdd(request.Kv, CollectionsMarshal.AsSpan(request.Tokens).Slice(start, rows), wanted);
+        if (item >= 0)
+        {
+            scheduled.Add(new(request, item, wanted));
+        }
+        return item >= 0;
     }
 
-    int RowsFor(Request request, Batch batch, int keep) =>
-        Math.Min(Math.Min(request.Kv!.BeforeSliding(request.Pending), model.ChunkTokens), RowsLeft(batch) - keep);
-
-    int RowsLeft(Batch batch) => scheduled.Count < batch.MaxSequences ? batch.MaxRows - rowsUsed : 0;
+    int RowsFor(Request request, int keep) =>
+        Math.Min(Math.Min(request.Kv!.BeforeSliding(request.Pending), pass.ChunkTokens), pass.Room - keep);
 
     /// <summary>
     /// Whether what is pinned now leaves room for every request that has begun, should it begin again: it may have told its

@@ -184,7 +184,8 @@ internal sealed class Batch
         tables[pageClass].AsSpan(sequence * Columns, Columns);
 
     /// <summary>Copies everything to the device. Decodes are padded to a size that the backend may have recorded.</summary>
-    public void Upload()
+    /// <param name="withTables">false: the page tables there are still right</param>
+    public void Upload(bool withTables = true)
     {
         PaddedRows = IsDecode ? Math.Min(backend.BucketOf(RowCount), Math.Min(MaxRows, MaxWanted)) : RowCount;
         Tokens[RowCount..PaddedRows].Fill(-1);
@@ -198,7 +199,7 @@ internal sealed class Batch
             Spans[(2 * RowCount)..(2 * PaddedRows)].Clear();
             backend.Write(deviceStreams, MemoryMarshal.AsBytes<int>(streams));
         }
-        for (int c = 0; c < tables.Length; c++)
+        for (int c = 0; withTables && c < tables.Length; c++)
         {
             backend.Write((HasStreams ? deviceStreamTables : deviceTables)[c].Top(SequenceCount),
                 MemoryMarshal.AsBytes(tables[c].AsSpan(0, SequenceCount * Columns)));

@@ -12,9 +12,6 @@ internal sealed class LoadedModel : IDisposable
     readonly string folder;
     readonly Decoder decoder;
     readonly LoadOptions options;
-    readonly ChunkLength chunk;
-    readonly KvArena arena;
-    readonly Batch batch;
 
     LoadedModel(string folder, LoadOptions options, ModelWeights files, ModelConfig config, LayerSharing sharing,
         IBackend backend, Action<string, double> report)
@@ -52,29 +49,17 @@ internal sealed class LoadedModel : IDisposable
             return quantised;
         }, untie: options.Int8Weights);
         files.FetchAhead(inPlace);
-        Layout = new(Sharing, config.KvHeads, config.HeadDim, KvType, options.PageTokens);
-        Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, MaxContext, options),
-            hostBudgetBytes: options.HostKvBudgetBytes) { ChunkTokens = options.MaxRows };
-        arena = new(backend, Store, share => report("host tier", share));
-        int wanted = options.MaxWanted ?? options.MaxSequences;
-        // A sequence that slides: its sinks' chunks, then the chunk in which its window begins, the window, and a prompt chunk.
-        int chunkTokens = Math.Max(AttentionMask.ChunkTokens, options.PageTokens);
-        batch = new(backend, options.MaxRows, options.MaxSequences, wanted, Layout.Classes.Count,
-            (MaxContext + options.PageTokens - 1) / options.PageTokens,
-            (MaxContext + 2 * chunkTokens + options.MaxRows) / options.PageTokens + 1);
-        decoder = new(backend, config, weights, Sharing, KvOfOwner, options.MaxRows, wanted);
-        chunk = new(options.MaxRows);
+        Memory = new(backend, config, Sharing, KvType, MaxContext, options, share => report("host tier", share));
+        decoder = new(backend, config, weights, Sharing, Memory.ViewOf, options.MaxRows, Memory.Batch.MaxWanted);
+        Pass = new(Memory, decoder, Sharing, options.Prefill);
         if (backend.BeginPreparing(options.PreparesAlways))
         {
             report("device", 0);
-            decoder.Prepare(batch, options.Prefill, MaxContext);
+            decoder.Prepare(Memory.Batch, options.Prefill, MaxContext);
             backend.EndPreparing();
         }
         report("ready", 1);
     }
-
-    /// <summary>The arena as bytes, for snapshots.</summary>
-    public KvArena Arena => arena;
 
     /// <summary>What snapshots of this model are tied to.</summary>
     public string Identity => ModelIdentity.Of(folder, files);
@@ -90,22 +75,18 @@ internal sealed class LoadedModel : IDisposable
 
     public DType KvType { get; }
 
-    public KvLayout Layout { get; }
+    /// <summary>Where keys and values live.</summary>
+    public KvMemory Memory { get; }
 
-    public KvStore.KvStore Store { get; }
+    /// <summary>The one step that everything runs in.</summary>
+    public Pass Pass { get; }
+
+    public KvLayout Layout => Memory.Layout;
+
+    public KvStore.KvStore Store => Memory.Store;
 
     /// <summary>Longest sequence in tokens.</summary>
     public int MaxContext { get; }
-
-    /// <summary>The one batch that passes are made of.</summary>
-    public Batch Batch => batch;
-
-    /// <summary>Most tokens of one sequence in a pass.</summary>
-    public int ChunkTokens => options.Prefill.Kind == PrefillKind.Sequential ? 1
-        : Sharing.IsCyclic ? chunk.Tokens : options.MaxRows;
-
-    /// <inheritdoc cref="Decoder.Passes"/>
-    public int Passes => decoder.Passes;
 
     /// <summary>Loads a model folder.</summary>
     /// <param name="folder">config.json and safetensors</param>
@@ -143,43 +124,6 @@ internal sealed class LoadedModel : IDisposable
             config.ClaShareFactor, config.SharedTailLayers, config.Windows)
         : LayerSharing.Parse(experiment, config.Layers, config.SharingWindow, config.Windows)
             .WithStrictlyEarlier(config.ForceStrictlyEarlier);
-
-    /// <summary>Runs the batch, which must have been uploaded; the wanted rows' logits (wanted, vocabulary).</summary>
-    public Tensor Forward() => Forward(options.Prefill);
-
-    /// <inheritdoc cref="Forward()"/>
-    public Tensor Forward(PrefillMode mode)
-    {
-        Tensor logits = decoder.Forward(batch, mode);
-        if (batch.HasChunks && Sharing.IsCyclic && mode.Kind == PrefillKind.Converged)
-        {
-            chunk.Observe(batch.LongestChunk, decoder.Passes);
-        }
-        return logits;
-    }
-
-    /// <summary>Writes a sequence's page tables into the batch.</summary>
-    public void WriteTables(int row, KvSequence sequence)
-    {
-        for (int c = 0; c < Layout.Classes.Count; c++)
-        {
-            sequence.WriteTable(c, batch.TableRow(c, row));
-        }
-    }
-
-    /// <summary>
-    /// Does on the device what the store decided: copies of pages that are about to be written but are shared, and of pages
-    /// that come from the host tier. Then cold pages go there beside the pass, so that the next one finds free pages.
-    /// </summary>
-    public void CopyPages()
-    {
-        arena.Play(Store.TakeCopies());
-        if (Store.HostArenaBytes > 0)
-        {
-            Store.MoveAhead((int)Math.Min(options.MaxRows, Store.ArenaBytes / Layout.BytesPerToken / 8));
-            arena.Play(Store.TakeCopies());
-        }
-    }
 
     /// <summary>How a sequence of this model slides when it is longer than sinks and window.</summary>
     /// <param name="sinks">tokens of the beginning that stay</param>
@@ -288,9 +232,6 @@ internal sealed class LoadedModel : IDisposable
         Backend.Dispose();
         files.Dispose();
     }
-
-    KvView KvOfOwner(int owner, bool sliding) => new(arena.Address, Layout.LayerOffset(owner), Layout.PageTokens, Config.KvHeads, Config.HeadDim,
-        KvType, sliding ? batch.StreamPageTable(Layout.ClassOf(owner)) : batch.PageTable(Layout.ClassOf(owner)));
 
     static int ContextOf(string folder, ModelConfig config, LoadOptions options)
     {

@@ -522,7 +522,7 @@ sealed class Mix : IDisposable
         {
             if (!live[granule])
             {
-                engine.Model.Arena.Write((long)granule * granuleBytes, poison);
+                engine.Model.Memory.Arena.Write((long)granule * granuleBytes, poison);
             }
         }
 

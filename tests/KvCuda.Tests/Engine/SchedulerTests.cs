@@ -49,13 +49,12 @@ public sealed class SchedulerTests : IDisposable
             long before = GC.GetAllocatedBytesForCurrentThread();
             for (int step = 0; step < count; step++)
             {
-                List<Scheduler.Scheduled> scheduled = scheduler.Next(model.Batch);
-                model.CopyPages();
-                model.Batch.Upload();
+                List<Scheduler.Scheduled> scheduled = scheduler.Next();
+                model.Pass.Upload();
                 foreach (Scheduler.Scheduled rows in scheduled)
                 {
-                    model.Store.Advance(rows.Request.Kv!, CollectionsMarshal.AsSpan(rows.Request.Tokens).Slice(rows.Start, rows.Count));
-                    if (rows.Wanted)
+                    model.Pass.Accept(rows.Item);
+                    if (rows.Wanted > 0)
                     {
                         rows.Request.Tokens.Add(7);
                     }

@@ -124,14 +124,11 @@ public sealed class PerplexityTests
     static int PassesOf(LoadedModel model, ReadOnlySpan<int> prompt)
     {
         KvSequence sequence = model.Store.Open();
-        Assert.True(model.Store.TryReserve(sequence, prompt.Length));
-        model.Batch.Clear();
-        model.WriteTables(model.Batch.Add(prompt, 0, wanted: 1), sequence);
-        model.CopyPages();
-        model.Batch.Upload();
-        model.Forward(PrefillMode.Converged);
+        model.Pass.Clear();
+        Assert.Equal(0, model.Pass.TryAdd(sequence, prompt, wanted: 1));
+        model.Pass.Run(PrefillMode.Converged);
         model.Store.Close(sequence);
-        return model.Passes;
+        return model.Pass.Passes;
     }
 
     static int[][] HeldOut()

@@ -1,7 +1,6 @@
-using System.Runtime.InteropServices;
+using KvCuda.Engine;
 using KvCuda.KvStore;
 using KvCuda.Model;
-using KvCuda.Tensors;
 using KvCuda.Tests.Models;
 
 namespace KvCuda.Tests.Backends.Cpu;
@@ -20,36 +19,40 @@ public sealed class DecodeAllocationTests
             Device = "cpu", Threads = 1, KvType = kvType, MaxContext = 64, MaxSequences = 2, MaxRows = 8,
         });
         KvSequence[] sequences = [model.Store.Open(), model.Store.Open()];
-        Tensor tokens = model.Backend.Allocate("tokens", DType.I32, 1, 2), parameters = model.Backend.Allocate("sampling", DType.I32, 2, SampleRow.Words);
-        SampleRow[] greedy = new SampleRow[2];
-        Array.Fill(greedy, new() { RepetitionPenalty = 1, TopP = 1 });
-        model.Backend.Write(parameters, MemoryMarshal.AsBytes<SampleRow>(greedy));
+        Sampler sampler = new(model.Backend, 2, model.Config.Vocabulary);
         int[] token = [1];
         foreach (KvSequence sequence in sequences)
         {
             Assert.True(model.Store.TryReserve(sequence, 48));
         }
-        void Step(int position)
+        void Step()
         {
-            model.Batch.Clear();
+            model.Pass.Clear();
+            sampler.Clear();
             foreach (KvSequence sequence in sequences)
             {
-                model.WriteTables(model.Batch.Add(token, position, wanted: 1), sequence);
+                model.Pass.TryAdd(sequence, token, wanted: 1);
+                sampler.Add(Sampler.Greedy);
             }
-            model.Batch.Upload();
-            Tensor logits = model.Forward();
-            model.Backend.Sample(tokens, logits, parameters, default);
+            sampler.Choose(model.Pass.Run());
+        }
+        void Accept()
+        {
+            model.Pass.Accept(0);
+            model.Pass.Accept(1);
         }
         for (int position = 0; position < 16; position++)
         {
-            Step(position);
+            Step();
+            Accept();
         }
         AllocationMeter meter = new();
         for (int position = 16; position < 48; position++)
         {
             meter.Begin();
-            Step(position);
+            Step();
             meter.End();
+            Accept(); // lists of tokens double: that is no step's
         }
         Assert.Equal(0, meter.Bytes);
         Assert.True(meter.Disturbed <= 2, $"{meter.Disturbed} steps allocated while a collection ran");

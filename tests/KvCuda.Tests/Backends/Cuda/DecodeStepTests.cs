@@ -1,8 +1,6 @@
-using System.Runtime.InteropServices;
-using KvCuda.Backends;
+using KvCuda.Engine;
 using KvCuda.KvStore;
 using KvCuda.Model;
-using KvCuda.Tensors;
 using KvCuda.Tests.Models;
 
 namespace KvCuda.Tests.Backends.Cuda;
@@ -26,15 +24,9 @@ public sealed class DecodeStepTests
     public void A_decode_step_allocates_nothing(int count)
     {
         using LoadedModel model = Load("llama-standard", count);
-        Batch batch = model.Batch;
-        IBackend backend = model.Backend;
-        Tensor next = backend.Allocate("next", DType.I32, 1, count), rows = backend.Allocate("greedy", DType.I32, count, SampleRow.Words);
-        Tensor noHistory = backend.Allocate("history", DType.I32, 1, 1);
-        SampleRow[] greedy = new SampleRow[count];
-        Array.Fill(greedy, new() { RepetitionPenalty = 1, TopP = 1 });
-        backend.Write(rows, MemoryMarshal.AsBytes<SampleRow>(greedy));
+        Sampler sampler = new(model.Backend, count, model.Config.Vocabulary);
         KvSequence[] sequences = [.. Enumerable.Range(0, count).Select(_ => model.Store.Open())];
-        int[] tokens = [.. Enumerable.Range(3, count)], chosen = new int[count];
+        int[] tokens = [.. Enumerable.Range(3, count)];
         void Step(AllocationMeter? meter = null)
         {
             for (int i = 0; i < count; i++)
@@ -42,27 +34,21 @@ public sealed class DecodeStepTests
                 Assert.True(model.Store.TryReserve(sequences[i], 1));
             }
             meter?.Begin();
-            batch.Clear();
+            model.Pass.Clear();
+            sampler.Clear();
             for (int i = 0; i < count; i++)
             {
-                batch.Add(tokens.AsSpan(i, 1), sequences[i].Length, wanted: 1);
+                model.Pass.TryAdd(sequences[i], tokens.AsSpan(i, 1), wanted: 1);
+                sampler.Add(Sampler.Greedy);
             }
-            for (int i = 0; i < count; i++)
-            {
-                model.WriteTables(i, sequences[i]);
-            }
-            model.CopyPages();
-            batch.Upload();
-            Tensor logits = model.Forward();
-            backend.Sample(next, logits, rows, noHistory);
-            backend.Read(MemoryMarshal.AsBytes(chosen.AsSpan()), next);
+            ReadOnlySpan<int> chosen = sampler.Choose(model.Pass.Run());
             meter?.End();
             // The store remembers a page that is full: that is no step's.
             for (int i = 0; i < count; i++)
             {
-                model.Store.Advance(sequences[i], tokens.AsSpan(i, 1));
+                model.Pass.Accept(i);
             }
-            chosen.CopyTo(tokens, 0);
+            chosen.CopyTo(tokens);
         }
         // The first pass compiles, the second is captured, later ones are replayed; .NET itself settles meanwhile.
         for (int step = 0; step < 40; step++)
