@@ -1,5 +1,3 @@
-using static KvCuda.KvStore.LayerSharingMaps;
-
 namespace KvCuda.KvStore;
 
 public sealed partial class LayerSharing
@@ -10,8 +8,8 @@ public sealed partial class LayerSharing
     public string? Name => givenName ?? Names().FirstOrDefault();
 
     /// <summary>
-    /// Every name that gives this map at this depth, whichever it was asked by: standard first, then the study's (bottom
-    /// before middle before top), then the systems' own.
+    /// Every name that gives this map at this depth, in the order of the table of schemes: standard (which has no other
+    /// name), the study's, then the systems' own.
     /// </summary>
     public IEnumerable<string> Names()
     {
@@ -21,55 +19,46 @@ public sealed partial class LayerSharing
             yield break;
         }
         int window = windows.Max();
-        int count = owners.Length;
-        foreach ((string partitioning, Func<int, int, Position, int[]> map) in Partitionings)
+        foreach (SharingScheme scheme in SharingScheme.All)
         {
-            foreach ((string position, Position place) in Positions)
+            if (scheme.Windowed is { } windowed)
             {
-                if (Same(map(Layers, count, place)))
+                if (window > 0 && Is(scheme.Targets(Layers, window))
+                    && Enumerable.Range(0, Layers).All(i => windows[i] == (windowed(i, Layers) ? window : 0)))
                 {
-                    yield return $"{partitioning}-{position}:{count}";
+                    yield return $"{scheme.Name}:{window}";
                 }
-                else if (count > 1 && KeepFirst(map(Layers, count - 1, place)))
+                continue;
+            }
+            if (scheme.Number == SchemeNumber.None)
+            {
+                if (Is(scheme.Targets(Layers, 0)))
                 {
-                    yield return $"{partitioning}-{position}:{count - 1},keep-first";
+                    yield return scheme.Name;
+                }
+                continue;
+            }
+            foreach (int number in scheme.Candidates(Layers, owners.Length)
+                .Where(n => n >= scheme.Least && n <= scheme.Most(Layers)))
+            {
+                if (Is(scheme.Targets(Layers, number)))
+                {
+                    yield return $"{scheme.Name}:{number}";
+                }
+                else if (scheme.IsStudied && number > 1 && IsWithFirstKept(scheme.Targets(Layers, number - 1)))
+                {
+                    yield return $"{scheme.Name}:{number - 1},keep-first";
                 }
             }
         }
-        for (int k = 2; k <= Layers; k++)
-        {
-            if (Same(Cla(Layers, k)))
-            {
-                yield return $"cla:{k}";
-            }
-        }
-        if (Same(Sandwich(Layers, count, Position.Top)))
-        {
-            yield return $"lckv:{count - 1}";
-        }
-        if (Same(Mlkv(Layers, count)))
-        {
-            yield return $"mlkv:{count}";
-        }
-        if (window > 0 && Same(Yoco(Layers)) && Windowed(i => i < Layers / 2))
-        {
-            yield return $"yoco:{window}";
-        }
-        if (window > 0 && Same(MixAttention(Layers)) && Windowed(MixAttentionIsWindowed))
-        {
-            yield return $"mixattention:{window}";
-        }
+    }
 
-        bool Same(int[] other) => targets.AsSpan().SequenceEqual(other);
+    bool Is(int[] other) => targets.AsSpan().SequenceEqual(other);
 
-        bool KeepFirst(int[] other)
-        {
-            bool changes = other[0] != 0;
-            other[0] = 0;
-            return changes && Same(other);
-        }
-
-        bool Windowed(Func<int, bool> expected) =>
-            Enumerable.Range(0, Layers).All(i => windows[i] == (expected(i) ? window : 0));
+    bool IsWithFirstKept(int[] other)
+    {
+        bool changes = other[0] != 0;
+        other[0] = 0;
+        return changes && Is(other);
     }
 }

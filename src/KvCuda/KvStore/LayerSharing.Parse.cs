@@ -8,20 +8,6 @@ public sealed partial class LayerSharing
     /// <summary>More layers than any model has; a limit for hostile input.</summary>
     const int MaxLayers = 4096;
 
-    const string Legal =
-        "legal are one target per layer as in 0_1_2_5_5_5_5_5 (suffix s: sliding window), standard, "
-        + "pizza|sandwich|lasagna-bottom|middle|top|middle-1/4|middle-3/4[:owners][,keep-first], cla:k, yoco:W, lckv:w, "
-        + "mlkv:m and mixattention:W";
-
-    static readonly (string Name, Position Position)[] Positions =
-    [
-        ("bottom", Position.Bottom), ("middle", Position.Middle), ("top", Position.Top),
-        ("middle-1/4", Position.Quarter), ("middle-3/4", Position.ThreeQuarters),
-    ];
-
-    static readonly (string Name, Func<int, int, Position, int[]> Map)[] Partitionings =
-        [("pizza", Pizza), ("sandwich", Sandwich), ("lasagna", Lasagna)];
-
     /// <summary>Every layer reads itself, through the windows its architecture gives it (none: everything).</summary>
     /// <param name="layers">number of layers</param>
     /// <param name="windows">per layer the tokens it may see, 0 = all; null: all layers see all</param>
@@ -74,7 +60,7 @@ public sealed partial class LayerSharing
             bool windowed = entry.EndsWith('s');
             if (!TryNumber(windowed ? entry[..^1] : entry, out targets[i]))
             {
-                throw Refuse(text, $"the entry of layer {i}, '{Shorten(entry)}', is not a layer with an optional suffix s; {Legal}");
+                throw Refuse(text, $"the entry of layer {i}, '{Shorten(entry)}', is not a layer with an optional suffix s; {SharingScheme.Forms}");
             }
             if (targets[i] >= layers)
             {
@@ -96,14 +82,14 @@ public sealed partial class LayerSharing
         string name = words[0];
         if (words.Length > 2)
         {
-            throw Refuse(text, $"it has more than one ':'; {Legal}");
+            throw Refuse(text, $"it has more than one ':'; {SharingScheme.Forms}");
         }
         int? number = null;
         if (words.Length == 2)
         {
             number = TryNumber(words[1], out int value)
                 ? value
-                : throw Refuse(text, $"'{Shorten(words[1])}' is not a whole number; {Legal}");
+                : throw Refuse(text, $"'{Shorten(words[1])}' is not a whole number; {SharingScheme.Forms}");
         }
         int[] windows = architectureWindows is null ? new int[layers] : [.. architectureWindows];
         if (windows.Length != layers)
@@ -111,48 +97,39 @@ public sealed partial class LayerSharing
             throw new ArgumentException($"{windows.Length} windows for {layers} layers.");
         }
 
-        int[] targets;
-        bool studied = false;
-        switch (name)
+        SharingScheme scheme = SharingScheme.All.FirstOrDefault(s => s.Name == name)
+            ?? throw Refuse(text, $"there is no map of this name; {SharingScheme.Forms}");
+        switch (scheme.Number)
         {
-            case "standard":
-                NoNumber();
-                targets = LayerSharingMaps.Standard(layers);
-                break;
-            case "cla":
-                targets = Cla(layers, Number("k, the layers per group", layers));
-                break;
-            case "mlkv":
-                targets = Mlkv(layers, Number("m, the number of owners", layers));
-                break;
-            case "lckv":
-                if (number is null || number > layers - 1)
+            case SchemeNumber.None when number is not null:
+                throw Refuse(text, $"{name} takes no number");
+            case SchemeNumber.Window:
+                number ??= window;
+                if (number < 1)
                 {
-                    throw Refuse(text, $"lckv needs w, the number of warm-up layers, from 0 to {layers - 1}");
+                    throw Refuse(text,
+                        $"{name} needs a window in tokens, as in {name}:1024, because the model states none");
                 }
-                targets = Sandwich(layers, number.Value + 1, Position.Top);
                 break;
-            case "yoco":
-                targets = Yoco(layers);
-                windows = Windows(i => i < layers / 2);
-                break;
-            case "mixattention":
-                targets = MixAttention(layers);
-                windows = Windows(MixAttentionIsWindowed);
-                break;
-            default:
-                (Func<int, int, Position, int[]> map, Position position) = Studied(name)
-                    ?? throw Refuse(text, $"there is no map of this name; {Legal}");
+            case SchemeNumber.Owners:
                 number ??= (layers + 1) / 2;
-                targets = map(layers, Number("the number of owners", layers), position);
-                studied = true;
                 break;
+        }
+        if (scheme.Number is SchemeNumber.Required or SchemeNumber.Owners
+            && !(number >= scheme.Least && number <= scheme.Most(layers)))
+        {
+            throw Refuse(text, $"{name} needs {scheme.NumberMeans}, from {scheme.Least} to {scheme.Most(layers)}");
+        }
+        int[] targets = scheme.Targets(layers, number ?? 0);
+        if (scheme.Windowed is { } windowed)
+        {
+            windows = [.. Enumerable.Range(0, layers).Select(i => windowed(i, layers) ? number!.Value : 0)];
         }
         foreach (string option in options.Skip(1))
         {
-            if (option != "keep-first" || !studied)
+            if (option != "keep-first" || !scheme.IsStudied)
             {
-                throw Refuse(text, studied
+                throw Refuse(text, scheme.IsStudied
                     ? $"'{Shorten(option)}' is not an option; the only one is keep-first"
                     : $"{name} has no options; keep-first belongs to pizza, sandwich and lasagna");
             }
@@ -160,28 +137,6 @@ public sealed partial class LayerSharing
         }
         string canonical = number is null ? name : $"{name}:{number}";
         return new(targets, windows, name: options.Length > 1 ? canonical + ",keep-first" : canonical);
-
-        int Number(string what, int most) => number is int n && n >= 1 && n <= most
-            ? n
-            : throw Refuse(text, $"{name} needs {what}, from 1 to {most}");
-
-        void NoNumber()
-        {
-            if (number is not null)
-            {
-                throw Refuse(text, $"{name} takes no number");
-            }
-        }
-
-        int[] Windows(Func<int, bool> windowed)
-        {
-            number ??= window;
-            if (number < 1)
-            {
-                throw Refuse(text, $"{name} needs a window in tokens, as in {name}:1024, because the model states none");
-            }
-            return [.. Enumerable.Range(0, layers).Select(i => windowed(i) ? number.Value : 0)];
-        }
     }
 
     /// <summary>
@@ -233,21 +188,6 @@ public sealed partial class LayerSharing
         {
             throw new ModelFormatException($"config.json: {error.Message}", error);
         }
-    }
-
-    static (Func<int, int, Position, int[]>, Position)? Studied(string name)
-    {
-        foreach ((string partitioning, Func<int, int, Position, int[]> map) in Partitionings)
-        {
-            foreach ((string position, Position place) in Positions)
-            {
-                if (name == $"{partitioning}-{position}")
-                {
-                    return (map, place);
-                }
-            }
-        }
-        return null;
     }
 
     static bool TryNumber(string text, out int value) =>
