@@ -15,6 +15,7 @@ namespace KvCuda.Server;
 sealed class CompletionWriter(bool chat, string id, string model, Tokenizer tokenizer, bool usageInStream, int offset)
 {
     readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+    readonly Decoder characters = Encoding.UTF8.GetDecoder();
     int textOffset = offset;
     bool begun;
 
@@ -130,7 +131,7 @@ sealed class CompletionWriter(bool chat, string id, string model, Tokenizer toke
             FinishReason.MaxTokens => "max_tokens",
             _ => "context_full",
         });
-        json.WriteNumber("seed", result.Seed);
+        json.WriteNumber("seed", unchecked((long)result.Seed)); // as it was sent
         json.WriteNumber("prompt_tokens", result.PromptTokens);
         json.WriteNumber("cached_tokens", result.CachedTokens);
         json.WriteNumber("generated_tokens", result.GeneratedTokens);
@@ -168,23 +169,16 @@ sealed class CompletionWriter(bool chat, string id, string model, Tokenizer toke
 
     void WriteToken(Utf8JsonWriter json, int token, float logprob, IReadOnlyList<(int Token, float Logprob)>? top)
     {
-        string text = Spell(token);
+        byte[] bytes = tokenizer.TokenBytes(token);
         json.WriteStartObject();
-        json.WriteString("token", text);
+        json.WriteString("token", Encoding.UTF8.GetString(bytes));
         json.WriteNumber("logprob", Finite(logprob));
-        if (text.Contains('\uFFFD', StringComparison.Ordinal))
+        json.WriteStartArray("bytes"); // of a part of a character too, where the text cannot tell
+        foreach (byte b in bytes)
         {
-            json.WriteNull("bytes"); // a part of a character
+            json.WriteNumberValue(b);
         }
-        else
-        {
-            json.WriteStartArray("bytes");
-            foreach (byte b in Encoding.UTF8.GetBytes(text))
-            {
-                json.WriteNumberValue(b);
-            }
-            json.WriteEndArray();
-        }
+        json.WriteEndArray();
         if (top is not null)
         {
             json.WriteStartArray("top_logprobs");
@@ -200,11 +194,10 @@ sealed class CompletionWriter(bool chat, string id, string model, Tokenizer toke
     // The older form: a list per column.
     void WriteColumns(Utf8JsonWriter json, IReadOnlyList<TokenLogprob> logprobs)
     {
-        string[] spelled = [.. logprobs.Select(logprob => Spell(logprob.Token))];
         json.WriteStartArray("tokens");
-        foreach (string text in spelled)
+        foreach (TokenLogprob logprob in logprobs)
         {
-            json.WriteStringValue(text);
+            json.WriteStringValue(Spell(logprob.Token));
         }
         json.WriteEndArray();
         json.WriteStartArray("token_logprobs");
@@ -216,28 +209,47 @@ sealed class CompletionWriter(bool chat, string id, string model, Tokenizer toke
         json.WriteStartArray("top_logprobs");
         foreach (TokenLogprob logprob in logprobs)
         {
-            json.WriteStartObject();
-            foreach (IGrouping<string, float> same in logprob.Top.GroupBy(other => Spell(other.Token), other => other.Logprob))
-            {
-                json.WriteNumber(same.Key, Finite(same.First()));
-            }
-            json.WriteEndObject();
+            WriteTop(json, logprob);
         }
         json.WriteEndArray();
         json.WriteStartArray("text_offset");
-        foreach (string text in spelled)
+        foreach (TokenLogprob logprob in logprobs)
         {
             json.WriteNumberValue(textOffset);
-            textOffset += text.Length;
+            byte[] bytes = tokenizer.SpecialTokenToId(Encoding.UTF8.GetString(tokenizer.TokenBytes(logprob.Token))) == logprob.Token
+                ? [] : tokenizer.TokenBytes(logprob.Token); // a special token is no part of the text
+            textOffset += characters.GetChars(bytes, new char[bytes.Length + 1], flush: false);
         }
         json.WriteEndArray();
     }
 
-    // Some decoders treat a text's first token in a way of their own (a space that is not there): the second time it is itself.
+    // By text: the likeliest, and the chosen one wherever it stands. Tokens of the same text are told apart by their ids.
+    void WriteTop(Utf8JsonWriter json, TokenLogprob logprob)
+    {
+        HashSet<string> texts = new(StringComparer.Ordinal);
+        json.WriteStartObject();
+        foreach ((int token, float likely) in logprob.Top)
+        {
+            Write(token, likely);
+        }
+        if (!logprob.Top.Any(other => other.Token == logprob.Token))
+        {
+            Write(logprob.Token, logprob.Logprob);
+        }
+        json.WriteEndObject();
+
+        void Write(int token, float likely)
+        {
+            string text = Spell(token);
+            json.WriteNumber(texts.Add(text) ? text : $"token_id:{token}", Finite(likely));
+        }
+    }
+
+    // A part of a character by its bytes, as OpenAI's API writes it.
     string Spell(int token)
     {
-        string once = tokenizer.Decode([token]), twice = tokenizer.Decode([token, token]);
-        return twice.Length > once.Length && twice.StartsWith(once, StringComparison.Ordinal) ? twice[once.Length..] : once;
+        byte[] bytes = tokenizer.TokenBytes(token);
+        return System.Text.Unicode.Utf8.IsValid(bytes) ? Encoding.UTF8.GetString(bytes) : "bytes:" + string.Concat(bytes.Select(b => $"\\x{b:x2}"));
     }
 
     static float Finite(float logprob) => float.IsFinite(logprob) ? logprob : -9999; // as OpenAI's API says it

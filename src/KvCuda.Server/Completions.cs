@@ -38,7 +38,7 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
             }
             string text = format.Render(messages, variables);
             CheckChars(text.Length, engine);
-            return new(format.Encode(text), generate, text.Length);
+            return new(Truncated(format.Encode(text, asked.AddSpecialTokens), asked, engine), generate, text.Length);
         };
     });
 
@@ -49,9 +49,18 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
         return (engine, _) =>
         {
             CheckChars(text?.Length ?? 0, engine);
-            return new(tokens ?? engine.Tokenizer!.EncodeToIds(text!, SpecialTokens.Add), generate, text?.Length ?? 0);
+            SpecialTokens special = (asked.AddSpecialTokens is false ? SpecialTokens.None : SpecialTokens.Add)
+                | (asked.KvCuda?.ParseSpecial is false ? SpecialTokens.None : SpecialTokens.Parse);
+            return new(Truncated(tokens ?? engine.Tokenizer!.EncodeToIds(text!, special), asked, engine), generate, text?.Length ?? 0);
         };
     });
+
+    // The last so many tokens of a prompt, where that was asked for.
+    IReadOnlyList<int> Truncated(IReadOnlyList<int> prompt, OpenAiRequest asked, KvEngine engine)
+    {
+        int most = asked.TruncatePromptTokens is -1 ? MostTokens(engine) : asked.TruncatePromptTokens ?? int.MaxValue;
+        return prompt.Count <= most ? prompt : [.. prompt.Skip(prompt.Count - most)];
+    }
 
     async Task RunAsync<T>(HttpContext context, string operation, JsonTypeInfo<T> type,
         Func<T, string, Func<KvEngine, ChatFormat?, Job>> understand)
@@ -72,9 +81,10 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
             {
                 prepare = understand(asked, salt);
             }
-            catch (InvalidOperationException)
+            catch (InvalidOperationException error)
             {
-                throw ApiException.Bad("The body has a text with half of a surrogate pair, which is no Unicode.", null);
+                throw ApiException.Bad(error.InnerException is System.Text.DecoderFallbackException
+                    ? "The body has a text that is no UTF-8." : "The body has a text with half of a surrogate pair, which is no Unicode.", null);
             }
             using Admission.Ticket ticket = admission.Enter();
             deadline.CancelAfter(options.RequestTimeout);
@@ -264,7 +274,7 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
     ChatOptions Described(OpenAiRequest asked, GenerateOptions generate) => new()
     {
         ModelId = model.Id, Temperature = asked.Temperature, TopP = asked.TopP, MaxOutputTokens = generate.MaxTokens, Seed = asked.Seed,
-        StopSequences = [.. generate.Stop], TopK = asked.KvCuda?.TopK,
+        StopSequences = [.. generate.Stop], TopK = generate.TopK == 0 ? null : generate.TopK,
     };
 
     [LoggerMessage(1, LogLevel.Information,

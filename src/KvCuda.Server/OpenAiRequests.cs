@@ -4,27 +4,44 @@ using System.Text.Json.Serialization;
 namespace KvCuda.Server;
 
 /// <summary>
-/// What both kinds of requests have in common (OpenAI API reference, "Create chat completion" and "Create completion"). Fields that are not
-/// here are ignored, as OpenAI's clients expect; those that are here only to be refused are <see cref="JsonElement"/>s.
+/// What both kinds of requests have in common (OpenAI API reference, "Create chat completion" and "Create completion"), and what other servers' clients
+/// put beside it. What is not here is in <see cref="Others"/>, of which <see cref="FieldRules"/> says what becomes.
 /// </summary>
 abstract class OpenAiRequest
 {
     public string? Model { get; set; }
     public int? MaxTokens { get; set; }
+    public int? NPredict { get; set; } // llama.cpp's name of the same
     public float? Temperature { get; set; }
     public float? TopP { get; set; }
     public int? N { get; set; }
     public bool? Stream { get; set; }
     public StreamOptions? StreamOptions { get; set; }
     public JsonElement? Stop { get; set; } // string or array of strings
+    public List<int>? StopTokenIds { get; set; }
     public long? Seed { get; set; }
     public float? PresencePenalty { get; set; }
     public float? FrequencyPenalty { get; set; }
     public JsonElement? LogitBias { get; set; }
+    public int? TruncatePromptTokens { get; set; }
+    public bool? AddSpecialTokens { get; set; }
+
+    // What Extras has too, where vLLM's, SGLang's and llama.cpp's clients put it.
+    public int? TopK { get; set; }
+    public float? MinP { get; set; }
+    public float? RepetitionPenalty { get; set; }
+    public float? RepeatPenalty { get; set; }
+    public bool? IgnoreEos { get; set; }
+    public string? CacheSalt { get; set; }
+    public int? Priority { get; set; }
+    public bool? CachePrompt { get; set; }
 
     /// <summary>What the engine has and OpenAI's API does not.</summary>
     [JsonPropertyName("kvcuda")]
     public Extras? KvCuda { get; set; }
+
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Others { get; set; }
 }
 
 /// <summary>The body of <c>POST /v1/chat/completions</c>.</summary>
@@ -37,6 +54,9 @@ sealed class ChatCompletionRequest : OpenAiRequest
     public ResponseFormatBody? ResponseFormat { get; set; }
     public string? ReasoningEffort { get; set; }
     public Dictionary<string, JsonElement>? ChatTemplateKwargs { get; set; } // as other servers call it
+    public bool? AddGenerationPrompt { get; set; }
+    public bool? ContinueFinalMessage { get; set; }
+    public JsonElement? Documents { get; set; }
     public JsonElement? Tools { get; set; }
     public JsonElement? ToolChoice { get; set; }
     public JsonElement? Functions { get; set; }
@@ -44,7 +64,6 @@ sealed class ChatCompletionRequest : OpenAiRequest
     public JsonElement? Modalities { get; set; }
     public JsonElement? Audio { get; set; }
     public JsonElement? WebSearchOptions { get; set; }
-    public bool? Store { get; set; }
 }
 
 /// <summary>The body of <c>POST /v1/completions</c>.</summary>
@@ -60,19 +79,30 @@ sealed class CompletionRequest : OpenAiRequest
 sealed class StreamOptions
 {
     public bool? IncludeUsage { get; set; }
+    public bool? IncludeObfuscation { get; set; } // padding against eavesdroppers by size; there is none
+
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Others { get; set; }
 }
 
 sealed class ResponseFormatBody
 {
     public string? Type { get; set; }
+
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Others { get; set; }
 }
 
+/// <summary>A message; what is not here is seen by the template as it is.</summary>
 sealed class MessageBody
 {
     public string? Role { get; set; }
     public JsonElement? Content { get; set; } // string, or array of text parts
     public JsonElement? ToolCalls { get; set; }
     public JsonElement? FunctionCall { get; set; }
+
+    [JsonExtensionData]
+    public Dictionary<string, JsonElement>? Others { get; set; }
 }
 
 /// <summary>The <c>kvcuda</c> object. It is ours, so that a name in it that is not known is an error.</summary>
@@ -96,6 +126,9 @@ sealed class Extras
     public float? RepetitionPenalty { get; set; }
     public bool? IgnoreEos { get; set; }
 
+    /// <summary>A text's prompt that spells a special token has that token (default); false: it has its letters.</summary>
+    public bool? ParseSpecial { get; set; }
+
     /// <summary><c>stop</c> (default) or <c>slide</c> at the end of the context.</summary>
     public string? WhenFull { get; set; }
 
@@ -107,7 +140,7 @@ sealed class Extras
 [JsonSerializable(typeof(CompletionRequest))]
 sealed partial class OpenAiJson : JsonSerializerContext
 {
-    /// <summary>Deepest nesting of a body; schemas of tools, which are read to be refused, go to about 20.</summary>
+    /// <summary>Deepest nesting of a body; schemas of tools go to about 20.</summary>
     public const int MaxDepth = 32;
 
     public static OpenAiJson Strict { get; } = new(new JsonSerializerOptions

@@ -46,8 +46,23 @@ static class RequestBody
         {
             parameter = parameter[..100];
         }
-        return parameter is null
-            ? ApiException.Bad($"The body is no valid JSON object{where}.", null)
-            : ApiException.Bad($"'{parameter}' is malformed, given twice, not known, or of the wrong type{where}.", parameter);
+        if (parameter is null)
+        {
+            return ApiException.Bad($"The body is no valid JSON object{where}.", null);
+        }
+        string what = error.Message.Contains("could not be mapped", StringComparison.Ordinal) ? "is not a parameter that this server knows"
+            : error.Message.Contains("uplicate", StringComparison.Ordinal) ? "is given twice"
+            : error.InnerException is InvalidOperationException or FormatException || error.Message.Contains("could not be converted", StringComparison.Ordinal)
+                ? $"must be {Expected(error.Message)}"
+            : "is malformed JSON";
+        return ApiException.Bad($"{parameter} {what}{where}.", parameter);
     }
+
+    static string Expected(string message) =>
+        message.Contains("Dictionary", StringComparison.Ordinal) ? "an object"
+        : message.Contains("Collections", StringComparison.Ordinal) ? "a list"
+        : message.Contains("[System.Int", StringComparison.Ordinal) || message.Contains(" System.Int", StringComparison.Ordinal) ? "a whole number in range"
+        : message.Contains("System.Single", StringComparison.Ordinal) || message.Contains("System.Double", StringComparison.Ordinal) ? "a number in range"
+        : message.Contains("Boolean", StringComparison.Ordinal) ? "true or false"
+        : message.Contains("System.String", StringComparison.Ordinal) ? "a text" : "an object";
 }

@@ -20,15 +20,16 @@ static class RequestMapping
         Refuse("tool_choice", Given(asked.ToolChoice) && !Is(asked.ToolChoice, "none") && !Is(asked.ToolChoice, "auto"), "answers are text");
         Refuse("functions", Given(asked.Functions), "calls in an answer would not be recognised");
         Refuse("function_call", Given(asked.FunctionCall) && !Is(asked.FunctionCall, "none") && !Is(asked.FunctionCall, "auto"), "answers are text");
-        Refuse("response_format", asked.ResponseFormat is { Type: not "text" }, "nothing makes sure that an answer is JSON; ask for it in the prompt and check what comes");
+        Refuse("response_format", asked.ResponseFormat is { Type: not "text" } or { Others.Count: > 0 }, "nothing makes sure that an answer is JSON; ask for it in the prompt and check what comes");
         Refuse("modalities", asked.Modalities is { ValueKind: JsonValueKind.Array } kinds && kinds.EnumerateArray().Any(kind => !Is(kind, "text")), "answers are text");
         Refuse("audio", Given(asked.Audio), "answers are text");
         Refuse("web_search_options", Given(asked.WebSearchOptions), "there is no search");
-        Refuse("store", asked.Store is true, "answers are not kept");
         Require("top_logprobs", asked.TopLogprobs is null || asked.Logprobs is true, "needs logprobs: true");
         Require("top_logprobs", asked.TopLogprobs is null or (>= 0 and <= 20), "must be from 0 to 20");
         Require("max_completion_tokens", asked.MaxCompletionTokens is null or >= 1, "must be at least 1");
-        return Common(asked, salt, asked.MaxCompletionTokens ?? asked.MaxTokens ?? maxTokens) with
+        Require("continue_final_message", asked.ContinueFinalMessage is not true || asked.AddGenerationPrompt is not true,
+            "goes on with the last message, so add_generation_prompt cannot begin another");
+        return Common(asked, salt, asked.MaxCompletionTokens ?? asked.MaxTokens ?? asked.NPredict ?? maxTokens) with
         {
             Logprobs = asked.Logprobs is true ? asked.TopLogprobs ?? 0 : null,
         };
@@ -42,28 +43,36 @@ static class RequestMapping
         Refuse("echo", asked.Echo is true, "answers do not repeat the prompt");
         Refuse("suffix", Given(asked.Suffix) && !Is(asked.Suffix, ""), "text is only generated at the end");
         Require("logprobs", asked.Logprobs is null or (>= 0 and <= 20), "must be from 0 to 20");
-        return Common(asked, salt, asked.MaxTokens ?? maxTokens) with { Logprobs = asked.Logprobs };
+        return Common(asked, salt, asked.MaxTokens ?? asked.NPredict ?? maxTokens) with { Logprobs = asked.Logprobs };
     }
 
     static GenerateOptions Common(OpenAiRequest asked, string salt, int maxTokens)
     {
+        FieldRules.Check(asked.Others);
+        FieldRules.Check(asked.StreamOptions?.Others, "stream_options.");
         Refuse("n", asked.N is not (null or 1), "one answer is generated");
         Refuse("presence_penalty", asked.PresencePenalty is not (null or 0), "there is kvcuda.repetition_penalty");
         Refuse("frequency_penalty", asked.FrequencyPenalty is not (null or 0), "there is kvcuda.repetition_penalty");
         Refuse("logit_bias", asked.LogitBias is { ValueKind: not JsonValueKind.Null } bias
             && !(bias.ValueKind == JsonValueKind.Object && !bias.EnumerateObject().Any()), "single tokens cannot be favoured");
         Require("max_tokens", asked.MaxTokens is null or >= 1, "must be at least 1");
+        Require("n_predict", asked.NPredict is null || asked.MaxTokens is null, "is max_tokens by another name; give one of them");
+        Require("n_predict", asked.NPredict is null or >= 1, "must be at least 1");
+        Require("truncate_prompt_tokens", asked.TruncatePromptTokens is null or >= 1 or -1, "must be at least 1, or -1 for what the context holds");
+        Require("stop_token_ids", asked.StopTokenIds is null || (asked.StopTokenIds.Count <= 64 && asked.StopTokenIds.All(id => id >= 0)),
+            "takes at most 64 token ids");
+        Require("cache_salt", asked.CacheSalt is null or { Length: >= 1 and <= 256 }, "must have 1 to 256 characters");
         Require("temperature", asked.Temperature is null or (>= 0 and <= 2), "must be from 0 to 2");
         Require("top_p", asked.TopP is null or (> 0 and <= 1), "must be above 0 and at most 1");
         Require("stream_options", asked.StreamOptions is null || asked.Stream is true, "is for streams: stream must be true");
-        Extras own = asked.KvCuda ?? new();
+        Extras own = WithAliases(asked);
         Require("kvcuda.salt", own.Salt is null or { Length: <= 256 }, "must have at most 256 characters");
         Require("kvcuda.cache", own.Cache is null or "shared" or "none", "must be shared or none");
-        Require("kvcuda.priority", own.Priority is null or (>= 0 and <= 100), "must be from 0 to 100");
+        Require(asked.Priority is null ? "kvcuda.priority" : "priority", own.Priority is null or (>= 0 and <= 100), "must be from 0 to 100");
         Require("kvcuda.ttl", own.Ttl is null or (>= 0.001 and <= 31_536_000), "must be from 0.001 to 31536000 seconds");
-        Require("kvcuda.top_k", own.TopK is null or >= 0, "must be 0 (all) or more");
-        Require("kvcuda.min_p", own.MinP is null or (>= 0 and <= 1), "must be from 0 to 1");
-        Require("kvcuda.repetition_penalty", own.RepetitionPenalty is null or (> 0 and <= 100), "must be above 0, at most 100");
+        Require(asked.TopK is null ? "kvcuda.top_k" : "top_k", own.TopK is null or >= 0, "must be 0 (all) or more");
+        Require(asked.MinP is null ? "kvcuda.min_p" : "min_p", own.MinP is null or (>= 0 and <= 1), "must be from 0 to 1");
+        Require(asked.RepetitionPenalty is not null ? "repetition_penalty" : asked.RepeatPenalty is not null ? "repeat_penalty" : "kvcuda.repetition_penalty", own.RepetitionPenalty is null or (> 0 and <= 100), "must be above 0, at most 100");
         Require("kvcuda.when_full", own.WhenFull is null or "stop" or "slide", "must be stop or slide");
         Require("kvcuda.window", own.Window is null || own.WhenFull == "slide", "needs when_full: slide");
         Require("kvcuda.sinks", own.Sinks is null || own.WhenFull == "slide", "needs when_full: slide");
@@ -77,8 +86,9 @@ static class RequestMapping
             MinP = own.MinP ?? 0,
             RepetitionPenalty = own.RepetitionPenalty ?? 1,
             // One that is drawn here fits into a JavaScript number, so that it can be told and sent back.
-            Seed = asked.Seed is { } seed ? unchecked((ulong)seed) : (ulong)Random.Shared.NextInt64(1L << 53),
+            Seed = asked.Seed is { } seed and not -1 ? unchecked((ulong)seed) : (ulong)Random.Shared.NextInt64(1L << 53),
             Stop = Stops(asked.Stop),
+            StopTokens = asked.StopTokenIds ?? [],
             IgnoreEos = own.IgnoreEos ?? false,
             Salt = string.IsNullOrEmpty(own.Salt) ? salt : $"{salt}/{own.Salt}",
             Cache = own.Cache == "none" ? CacheScope.Session : CacheScope.Shared,
@@ -88,6 +98,34 @@ static class RequestMapping
             Window = own.Window,
         };
         return own.Sinks is { } sinks ? generate with { Sinks = sinks } : generate;
+    }
+
+    // Some fields have two places: ours, and where other servers have them.
+    static Extras WithAliases(OpenAiRequest asked)
+    {
+        Extras own = asked.KvCuda ?? new();
+        Require("repeat_penalty", asked.RepeatPenalty is null || asked.RepetitionPenalty is null, "is repetition_penalty by another name; give one of them");
+        return new()
+        {
+            Salt = One("salt", own.Salt, "cache_salt", asked.CacheSalt),
+            Cache = One("cache", own.Cache, "cache_prompt", asked.CachePrompt is false ? "none" : null),
+            Priority = One("priority", own.Priority, "priority", asked.Priority),
+            Ttl = own.Ttl,
+            TopK = One("top_k", own.TopK, "top_k", asked.TopK is -1 ? 0 : asked.TopK), // vLLM's "all"
+            MinP = One("min_p", own.MinP, "min_p", asked.MinP),
+            RepetitionPenalty = One("repetition_penalty", own.RepetitionPenalty, "repetition_penalty", asked.RepetitionPenalty ?? asked.RepeatPenalty),
+            IgnoreEos = One("ignore_eos", own.IgnoreEos, "ignore_eos", asked.IgnoreEos),
+            ParseSpecial = own.ParseSpecial,
+            WhenFull = own.WhenFull,
+            Sinks = own.Sinks,
+            Window = own.Window,
+        };
+
+        static T? One<T>(string name, T? mine, string alias, T? theirs)
+        {
+            Require(alias, mine is null || theirs is null, $"is kvcuda.{name} by another name; give one of them");
+            return mine is null ? theirs : mine;
+        }
     }
 
     static IReadOnlyList<string> Stops(JsonElement? asked)
@@ -131,9 +169,19 @@ static class RequestMapping
             };
             Refuse($"{at}.tool_calls", Given(message.ToolCalls), "calls are not understood");
             Refuse($"{at}.function_call", Given(message.FunctionCall), "calls are not understood");
-            messages.Add(new(role, Content(message.Content, $"{at}.content")));
+            messages.Add(new(role, Content(message.Content, $"{at}.content")) { More = More(message.Others) });
         }
         return messages;
+    }
+
+    // A template sees what it knows of a message, and nothing else is to be done with it.
+    static Dictionary<string, object?>? More(Dictionary<string, JsonElement>? others)
+    {
+        foreach ((_, JsonElement value) in others ?? [])
+        {
+            CheckTexts(value);
+        }
+        return others?.ToDictionary(other => other.Key, other => (object?)other.Value, StringComparer.Ordinal);
     }
 
     static string Content(JsonElement? content, string at)
@@ -169,12 +217,24 @@ static class RequestMapping
         {
             variables["enable_thinking"] = effort != "none";
         }
+        if (Given(asked.Documents))
+        {
+            CheckTexts(asked.Documents!.Value);
+            variables["documents"] = asked.Documents;
+        }
         foreach ((string name, JsonElement value) in asked.ChatTemplateKwargs ?? [])
         {
+            Require("chat_template_kwargs", name is not ("messages" or "tools" or "documents" or "add_generation_prompt"),
+                $"has {(name.Length <= 40 ? name : name[..40])}, which is a parameter of its own");
             CheckTexts(value);
             variables[name] = value;
         }
-        return new() { Variables = variables.Count == 0 ? null : variables };
+        return new()
+        {
+            Variables = variables.Count == 0 ? null : variables,
+            AddGenerationPrompt = asked.AddGenerationPrompt ?? true,
+            ContinueFinalMessage = asked.ContinueFinalMessage ?? false,
+        };
     }
 
     // What the template will read can be read.

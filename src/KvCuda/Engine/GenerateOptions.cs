@@ -27,6 +27,12 @@ public sealed record GenerateOptions
     /// <summary>Texts that end the generation; they are not part of it and may begin and end inside tokens.</summary>
     public IReadOnlyList<string> Stop { get; init; } = [];
 
+    /// <summary>
+    /// Token ids that end the generation, also with <see cref="IgnoreEos"/>. A text in <see cref="Stop"/> that is the name of a special token is one of
+    /// them.
+    /// </summary>
+    public IReadOnlyList<int> StopTokens { get; init; } = [];
+
     /// <summary>Go on after the model says it is done.</summary>
     public bool IgnoreEos { get; init; }
 
@@ -69,6 +75,7 @@ public sealed record GenerateOptions
         Require(Logprobs is null or (>= 0 and <= 100), $"Logprobs is {Logprobs}; it must be from 0 to 100.");
         Require(Stop.Count <= 64 && Stop.All(stop => stop.Length is > 0 and <= 4096),
             "Stop takes at most 64 texts of 1 to 4096 characters.");
+        Require(StopTokens.Count <= 64 && StopTokens.All(token => token >= 0), "StopTokens takes at most 64 token ids.");
         Require(Window is null || WhenFull == ContextFull.Slide,
             $"A window of {Window} tokens was given, but only a text that slides has one; say WhenFull = Slide (--when-full slide) too.");
     }

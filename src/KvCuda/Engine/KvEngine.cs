@@ -150,9 +150,9 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     {
         using CancellationTokenSource source = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         KvStreaming? streaming = StreamingOf(options);
-        Request request = new(prompt, options, Tokenizer?.CreateStreamingDecoder(), model.Config.EosTokens,
+        Request request = new(prompt, options, Decoder(prompt), model.Config.EosTokens,
             model.LongestLength(prompt.Count, options.MaxTokens, streaming),
-            session.Own, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease, Streaming = streaming };
+            session.Own, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease, Streaming = streaming, StopTokens = StopTokens(options) };
         Arriving?.Invoke(request);
         arrivals.Enqueue(request);
         wake.Release();
@@ -175,6 +175,22 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         }
         cancellation.ThrowIfCancellationRequested();
     }
+
+    // Decoders treat a text's first token in a way of their own (a space that is not there): an answer goes on where the prompt ends.
+    StreamingDecoder? Decoder(IReadOnlyList<int> prompt)
+    {
+        const int tail = 32; // tokens; of special ones no text comes, and nobody puts so many in a row
+        StreamingDecoder? decoder = Tokenizer?.CreateStreamingDecoder();
+        for (int i = Math.Max(0, prompt.Count - tail); decoder is not null && i < prompt.Count; i++)
+        {
+            _ = decoder.Append(prompt[i]);
+        }
+        return decoder;
+    }
+
+    // The text of a special token never comes out of a decoder, so a stop text that is one is a token to stop at.
+    HashSet<int> StopTokens(GenerateOptions options) =>
+        [.. options.StopTokens, .. Tokenizer is null ? [] : options.Stop.Select(Tokenizer.SpecialTokenToId).OfType<int>()];
 
     internal KvStreaming? StreamingOf(GenerateOptions options) =>
         options.WhenFull == ContextFull.Slide ? model.StreamingOf(options.Sinks, options.Window) : null;

@@ -68,6 +68,9 @@ internal sealed class Request
     /// <summary>How it slides past the context; null: it ends there.</summary>
     public KvStreaming? Streaming { get; init; }
 
+    /// <summary>Further ids that the caller wants it to end with.</summary>
+    public IReadOnlySet<int> StopTokens { get; init; } = new HashSet<int>();
+
     public IReadOnlyList<CacheRetention> Retention => options.Retention;
 
     /// <summary>Called on the engine's thread when all is computed and the pages are still held.</summary>
@@ -121,6 +124,10 @@ internal sealed class Request
         if (endings.Contains(token))
         {
             return Finish(FinishReason.EndOfSequence, "", null, null);
+        }
+        if (StopTokens.Contains(token))
+        {
+            return Finish(FinishReason.StopText, stops.Append(decoder?.Flush() ?? "") + stops.Flush(), null, null);
         }
         Tokens.Add(token);
         Remember(token);

@@ -60,12 +60,30 @@ public sealed class ChatFormat
         {
             throw new InvalidRequestException("The conversation has no messages; give at least one.");
         }
-        return template.Render(With(messages, context?.Instructions), addGenerationPrompt: true, context?.Variables);
+        bool goesOn = context?.ContinueFinalMessage is true;
+        string text = template.Render(With(messages, context?.Instructions), context?.AddGenerationPrompt is not false && !goesOn, context?.Variables);
+        return goesOn ? UpToContent(text, messages[^1]) : text;
+    }
+
+    // What a template writes after the last message's text (the end of its turn) goes.
+    static string UpToContent(string text, ChatMessage last)
+    {
+        string content = last.Content.Trim();
+        int at = last.Role == "assistant" && content.Length > 0 ? text.LastIndexOf(content, StringComparison.Ordinal) : -1;
+        if (at < 0)
+        {
+            throw new InvalidRequestException("The last message cannot be gone on with: it must be an assistant's, have text, and be written by the chat "
+                + "template as it is.");
+        }
+        int end = at + content.Length, spaces = last.Content.Length - last.Content.TrimEnd().Length;
+        return string.CompareOrdinal(text, end, last.Content, last.Content.Length - spaces, spaces) == 0 ? text[..(end + spaces)] : text[..end];
     }
 
     /// <summary>The tokens of what <see cref="Render"/> gives.</summary>
-    public IReadOnlyList<int> Encode(string rendered) =>
-        tokenizer.EncodeToIds(rendered, IsContinuation ? SpecialTokens.ParseAndAdd : SpecialTokens.Parse);
+    /// <param name="rendered">the text</param>
+    /// <param name="addSpecialTokens">add what the tokenizer puts around texts; null: only where no template writes it</param>
+    public IReadOnlyList<int> Encode(string rendered, bool? addSpecialTokens = null) =>
+        tokenizer.EncodeToIds(rendered, addSpecialTokens ?? IsContinuation ? SpecialTokens.ParseAndAdd : SpecialTokens.Parse);
 
     /// <summary>The tokens of a text that goes on where another ends: nothing is put before it.</summary>
     /// <param name="past">the text so far, whose tokens stay as they are</param>
@@ -129,6 +147,12 @@ public sealed record ChatContext
 {
     /// <summary>Further text for the system message, which it follows, or is where there is none.</summary>
     public string? Instructions { get; init; }
+
+    /// <summary>End with the beginning of the assistant's answer.</summary>
+    public bool AddGenerationPrompt { get; init; } = true;
+
+    /// <summary>The last message, an assistant's, is the beginning of the answer: the text ends where its own ends.</summary>
+    public bool ContinueFinalMessage { get; init; }
 
     /// <summary>What else the template knows: <c>enable_thinking</c>, ..; values as in <see cref="ChatTemplate.Render(IReadOnlyDictionary{string, object?}, TimeProvider?)"/>.</summary>
     public IReadOnlyDictionary<string, object?>? Variables { get; init; }

@@ -8,7 +8,24 @@ namespace KvCuda.Text;
 /// <summary>One message of a conversation.</summary>
 /// <param name="Role">"system", "user", "assistant", "tool", or what else the model knows.</param>
 /// <param name="Content">Its text.</param>
-public sealed record ChatMessage(string Role, string Content);
+public sealed record ChatMessage(string Role, string Content)
+{
+    /// <summary>
+    /// What else the template sees of it (<c>name</c>, <c>tool_calls</c>, <c>reasoning_content</c>), by name; an entry <c>content</c> is seen instead of
+    /// the text. Values as in <see cref="ChatTemplate.Render(IReadOnlyDictionary{string, object?}, TimeProvider?)"/>.
+    /// </summary>
+    public IReadOnlyDictionary<string, object?>? More { get; init; }
+
+    internal Dictionary<string, object?> ToTemplate()
+    {
+        Dictionary<string, object?> all = new(StringComparer.Ordinal) { ["role"] = Role, ["content"] = Content };
+        foreach ((string name, object? value) in More ?? new Dictionary<string, object?>())
+        {
+            all[name] = value;
+        }
+        return all;
+    }
+}
 
 /// <summary>
 /// The template that turns a conversation into the text a model was trained on: the Jinja that model folders carry, run in a
@@ -133,8 +150,7 @@ public sealed class ChatTemplate
         {
             ["tools"] = null,
             ["documents"] = null,
-            ["messages"] = messages
-                .Select(m => new Dictionary<string, object?> { ["role"] = m.Role, ["content"] = m.Content }).ToList(),
+            ["messages"] = messages.Select(message => message.ToTemplate()).ToList(),
             ["add_generation_prompt"] = addGenerationPrompt,
         };
         foreach ((string name, object? value) in variables ?? new Dictionary<string, object?>())

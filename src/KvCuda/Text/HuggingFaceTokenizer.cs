@@ -120,6 +120,37 @@ public sealed class HuggingFaceTokenizer : Tokenizer
     public bool IsSpecial(int id) => specialIds.Contains(id);
 
     /// <inheritdoc/>
+    public override int? SpecialTokenToId(string token)
+    {
+        ArgumentNullException.ThrowIfNull(token);
+        return addedIds.TryGetValue(token, out int id) && specialIds.Contains(id) ? id : null;
+    }
+
+    /// <inheritdoc/>
+    public override byte[] TokenBytes(int id)
+    {
+        if (!TryGetSpelling(id, out ReadOnlySpan<byte> spelling))
+        {
+            return [];
+        }
+        if (IsSpecial(id))
+        {
+            return spelling.ToArray();
+        }
+        byte[] whole = base.TokenBytes(id), bytes = new byte[spelling.Length];
+        if (!Encoding.UTF8.GetString(whole).Contains('\uFFFD', StringComparison.Ordinal))
+        {
+            return whole;
+        }
+        if (spelling is [(byte)'<', (byte)'0', (byte)'x', _, _, (byte)'>']
+            && byte.TryParse(spelling[3..5], System.Globalization.NumberStyles.AllowHexSpecifier, null, out byte value))
+        {
+            return [value]; // byte fallback
+        }
+        return ByteAlphabet.TryRead(spelling, bytes, out int length) ? bytes[..length] : whole;
+    }
+
+    /// <inheritdoc/>
     public override IReadOnlyList<int> EncodeToIds(string text, SpecialTokens specialTokens)
     {
         ArgumentNullException.ThrowIfNull(text);

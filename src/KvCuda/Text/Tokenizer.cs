@@ -42,6 +42,22 @@ public abstract class Tokenizer
     /// <summary>The ids that end a generated sequence: the model's own choice; may be empty.</summary>
     public virtual IReadOnlyList<int> EndOfSequenceIds => [];
 
+    /// <summary>The id of a special token by its name (<c>&lt;|im_end|&gt;</c>), or null if there is none of that name.</summary>
+    public virtual int? SpecialTokenToId(string token) => null;
+
+    /// <summary>
+    /// What an id adds in the middle of a text, as UTF-8: also of a token that is a part of a character, and of a special token, whose name
+    /// it is. Empty for ids that the vocabulary lacks.
+    /// </summary>
+    /// <remarks>Unless overridden, parts of characters are the bytes of U+FFFD, and special tokens are empty.</remarks>
+    public virtual byte[] TokenBytes(int id)
+    {
+        // Some decoders treat a text's first token in a way of their own (a space that is not there): the second time it is itself.
+        string once = Decode([id]), twice = Decode([id, id]);
+        return System.Text.Encoding.UTF8.GetBytes(
+            twice.Length > once.Length && twice.StartsWith(once, StringComparison.Ordinal) ? twice[once.Length..] : once);
+    }
+
     /// <summary>The ids of <paramref name="text"/>.</summary>
     public IReadOnlyList<int> EncodeToIds(string text, bool considerPreTokenization = true, bool considerNormalization = true)
     {

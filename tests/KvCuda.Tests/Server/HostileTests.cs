@@ -41,7 +41,7 @@ public sealed class HostileTests(ChatModel model) : IClassFixture<ChatModel>
         Assert.Equal(415, (await Served.ErrorAsync(served.SendAsync(HttpMethod.Post, Text, new StringContent(Small)))).Status);
         Assert.Equal(404, (await Served.ErrorAsync(served.PostAsync("/v1/embeddings", "{}"))).Status);
         Assert.Equal(404, (await Served.ErrorAsync(served.PostAsync(Text, """{"prompt":"x","model":"gpt-5"}"""))).Status);
-        await served.AskAsync(Text, """{"prompt":"x","max_tokens":2,"user":"somebody","unknown":{"deep":[1,[2]]}}""");
+        await served.AskAsync(Text, """{"prompt":"x","max_tokens":2,"user":"somebody","metadata":{"deep":[1,[2]]}}""");
         await served.IdleAsync();
     }
 
