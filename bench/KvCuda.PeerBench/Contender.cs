@@ -21,18 +21,3 @@ internal interface IContender : IDisposable
     /// <summary>Bytes allocated on the managed heap per decode step: of the step itself, and of the whole way to the caller. Null: none.</summary>
     (double Step, double Streamed)? Allocations();
 }
-
-/// <summary>Prompts that every contender gets alike.</summary>
-internal static class Prompts
-{
-    public static int[] Random(int seed, int tokens, int vocabulary)
-    {
-        var random = new Random(seed);
-        int[] prompt = new int[tokens];
-        for (int i = 0; i < tokens; i++)
-        {
-            prompt[i] = random.Next(vocabulary);
-        }
-        return prompt;
-    }
-}

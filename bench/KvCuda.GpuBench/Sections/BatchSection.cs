@@ -20,7 +20,8 @@ internal static class BatchSection
             double visible = context + 3 + (1.5 * steps);
             double bytes = (shape.Parameters() * Type.Bytes()) + (sequences * visible * shape.KvBytesRead(Type));
             double flops = sequences * ((2.0 * shape.Parameters()) + (4.0 * visible * shape.Layers * shape.Queries));
-            double roofline = Roofline.Seconds(bytes, flops, bench.Ceilings);
+            double roofline = Roofline.Seconds(
+                bytes, flops, bench.Ceilings.ReadBytesPerSecond, bench.Ceilings.CublasFlopsPerSecond);
             bench.Add(new($"decode/{shape.Name}/{sequences}", $"{shape.Name}, {sequences} sequences of {context} tokens", sequences * 1e6 / times.Wall, "tokens/s")
             {
                 Microseconds = times.Wall, Bytes = bytes, Flops = flops,

@@ -20,7 +20,7 @@ internal sealed record Section(string Name, string Title, string About, Action<B
         new("host", "The host's part of a decode step", "Work that is not waiting; and what of a step the device does not explain.", HostSection.Run),
         new("startup", "Start-up with cached kernels", "A new process: driver, context, kernels, weights, first token.", StartUpSection.Run),
         new("tier", "The host tier: cold pages in pinned host memory", "Copies by the wall clock; 1.1B with room for one prompt of 4096 tokens on the device, first tokens of a prompt cold, cached, and with its pages on the host.", TierSection.Run),
-        new("sharing", "Sharing at a fixed budget of keys and values", "1.1B at 1536 tokens a sequence; budget as a multiple of the weights' bytes; the law is that of Measure/SharingLaw.cs.", SharingSection.Run),
+        new("sharing", "Sharing at a fixed budget of keys and values", "1.1B at 1536 tokens a sequence; budget as a multiple of the weights' bytes; the law is that of src/KvCuda.Study/Measure/SharingLaw.cs.", SharingSection.Run),
         new("peers", "Side by side", "The same shapes with random weights in the same run; the peers' figures are their best of the ways tried.", null),
         new("classes", "What the consistent class costs", "The same work in both numerics classes.", ClassSection.Run),
         new("variants", "Kernels that wait for a figure", "Forms that the plan does not choose yet beside the one it does; the fastest is named.", VariantSection.Run),

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using KvCuda.GpuBench;
+using KvCuda.Study;
 using KvCuda.Tests.Weights;
 
 namespace KvCuda.Tests.Bench;
@@ -29,8 +30,8 @@ public class GpuResultsTests
     [Fact]
     public void The_roofline_is_memory_or_arithmetic_whichever_takes_longer()
     {
-        Assert.Equal(1e-3, Roofline.Seconds(4.5e9, 1e9, ceilings), 1e-12);
-        Assert.Equal(2e-3, Roofline.Seconds(4.5e9, 1.6e12, ceilings), 1e-12);
+        Assert.Equal(1e-3, Roofline.Seconds(4.5e9, 1e9, ceilings.ReadBytesPerSecond, ceilings.CublasFlopsPerSecond), 1e-12);
+        Assert.Equal(2e-3, Roofline.Seconds(4.5e9, 1.6e12, ceilings.ReadBytesPerSecond, ceilings.CublasFlopsPerSecond), 1e-12);
     }
 
     [Theory]

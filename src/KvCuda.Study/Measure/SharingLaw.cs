@@ -1,4 +1,4 @@
-namespace KvCuda.GpuBench;
+namespace KvCuda.Study;
 
 /// <summary>
 /// What sharing keys and values can gain at a fixed budget. A map that keeps 1/s of the layers lets s times as many

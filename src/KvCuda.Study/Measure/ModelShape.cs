@@ -1,7 +1,7 @@
 using System.Globalization;
 using KvCuda.Tensors;
 
-namespace KvCuda.GpuBench;
+namespace KvCuda.Study;
 
 /// <summary>The sizes of a Llama-like model.</summary>
 internal sealed record ModelShape(

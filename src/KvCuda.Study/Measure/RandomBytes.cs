@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
 using KvCuda.Tensors;
 
-namespace KvCuda.GpuBench;
+namespace KvCuda.Study;
 
 /// <summary>
 /// Numbers to compute with: small, around 0, the same every time. Never zeros: a device draws less power on them and

@@ -2,7 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.Intrinsics.X86;
 
-namespace KvCuda.PeerBench;
+namespace KvCuda.Study;
 
 /// <summary>What ran the bench, and who else used it meanwhile. Linux only in its details; elsewhere they are "unknown".</summary>
 internal static class Machine

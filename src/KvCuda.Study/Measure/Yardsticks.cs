@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics;
 using KvCuda.Backends.Cpu;
 using KvCuda.Backends.Cpu.Amx;
 
-namespace KvCuda.PeerBench;
+namespace KvCuda.Study;
 
 /// <summary>What this machine can do at best, measured with loops of our own in the same run: reading memory, and multiply-adds.</summary>
 internal static unsafe class Yardsticks

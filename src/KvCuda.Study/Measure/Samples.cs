@@ -1,4 +1,4 @@
-namespace KvCuda.PeerBench;
+namespace KvCuda.Study;
 
 /// <summary>What was measured: per question and contender one number per round, larger is better unless it is seconds or bytes.</summary>
 internal sealed class Samples
