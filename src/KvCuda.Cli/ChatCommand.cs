@@ -16,7 +16,7 @@ internal static class ChatCommand
     {
         ModelOptions model = new();
         SamplingOptions sampling = new(maxTokens: 512);
-        Option<string?> system = new("--system") { Description = "What the model is told before the conversation." };
+        Option<string?> system = new("--system") { Description = "The system message: instructions before the conversation." };
         Option<string?> template = new("--template")
         {
             Description = "A file with the chat template (Jinja), instead of the model folder's.",

@@ -10,13 +10,13 @@ internal static class ConvertCommand
     public static Command Create()
     {
         var source = new Argument<string>("model") { Description = "Model folder" };
-        var target = new Argument<string>("out") { Description = "The model folder to make" };
+        var target = new Argument<string>("out") { Description = "The model folder to write" };
         var sharing = new Option<string>("--sharing")
         {
             Description = "The layer sharing map, as in lasagna-bottom:11",
             Required = true,
         };
-        var command = new Command("convert", "Make a model with another layer sharing: owners get the mean of their readers' K/V weights")
+        var command = new Command("convert", "Write a model with another sharing map: each owner gets the mean of its readers' K/V weights")
         {
             source, target, sharing,
         };

@@ -25,7 +25,7 @@ internal static class DoctorCommand
         };
         var startup = new Option<string?>("--startup")
         {
-            Description = "Compile the kernels that this model's config.json needs, and print what the first start and later ones take",
+            Description = "Compile the kernels that this model needs, and print how long the first start and later ones take",
         };
         var command = new Command("doctor", "What was found on this machine, every path tried, what is missing") { kernels, startup };
         command.SetAction(parse => parse.GetValue(startup) is { } model ? KernelStartup.Report(model, parse.InvocationConfiguration.Output)

@@ -12,11 +12,11 @@ internal static class InitCommand
     public static Command Create()
     {
         var source = new Argument<string>("config") { Description = "config.json, or a folder that has one" };
-        var target = new Argument<string>("out") { Description = "The model folder to make" };
+        var target = new Argument<string>("out") { Description = "The model folder to write" };
         var seed = new Option<ulong>("--seed") { Description = "Same seed, same weights", DefaultValueFactory = _ => 1 };
         var type = new Option<string?>("--dtype") { Description = "f32, f16 or bf16 (default: the config's, else bf16)" };
         var sharing = new Option<string?>("--sharing") { Description = "Another layer sharing map, as in lasagna-bottom:11" };
-        var command = new Command("init", "Make a model of random weights from a config.json") { source, target, seed, type, sharing };
+        var command = new Command("init", "Write a model with random weights from a config.json") { source, target, seed, type, sharing };
         command.SetAction((parse, cancel) =>
         {
             Run(parse.GetValue(source)!, parse.GetValue(target)!, parse.GetValue(seed), parse.GetValue(type),

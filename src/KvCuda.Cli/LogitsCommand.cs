@@ -18,7 +18,7 @@ internal static class LogitsCommand
         {
             Description = "Token ids of the prompt: \"5 17 9\". '-' reads one prompt per line from standard input.", Required = true,
         };
-        Option<int> greedy = new("--greedy") { Description = "Greedy tokens to add after the prompt." };
+        Option<int> greedy = new("--greedy") { Description = "Number of greedy tokens to generate after the prompt." };
         Option<bool> together = new("--batch") { Description = "Run all prompts in one ragged batch; the output is the same." };
 
         Command command = new("logits", "Print a prompt's last logits and the greedy tokens that follow, as JSON, one line per prompt.");

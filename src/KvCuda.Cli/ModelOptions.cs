@@ -15,43 +15,43 @@ internal sealed class ModelOptions
 
     public Option<string> Device { get; } = new("--device")
     {
-        Description = "auto, cpu, cuda, cuda:N or cuda-host. auto is CUDA if driver, NVRTC and a device are all there, else the CPU.",
+        Description = "auto, cpu, cuda, cuda:N or cuda-host. auto = CUDA if a driver, NVRTC and a device are found, else the CPU.",
         DefaultValueFactory = _ => "auto",
     };
 
-    public Option<int> Threads { get; } = new("--threads") { Description = "Threads of the CPU backend; 0 is one per core." };
+    public Option<int> Threads { get; } = new("--threads") { Description = "Threads of the CPU backend; 0 = one per core." };
 
     public Option<string?> Sharing { get; } = new("--sharing")
     {
-        Description = "Experimental: read keys and values across layers as this map says, whatever the model was trained with "
+        Description = "Experimental: a sharing map that replaces the one the model was trained with "
             + "(0_0_2_2, lasagna-bottom:11, cla:2, ...).",
     };
 
     public Option<string?> KvBudget { get; } = new("--kv-budget")
     {
-        Description = "Memory for keys and values: 512MiB, 2GiB, ... Default: what the machine and the context length suggest.",
+        Description = "Memory for keys and values, as in 512MiB or 2GiB. Default: chosen from the device's memory and the context.",
     };
 
     public Option<string?> HostKvBudget { get; } = new("--host-kv-budget")
     {
-        Description = "CUDA only: pinned host memory for keys and values that the device has no room for: 4GiB, ... Default: none.",
+        Description = "CUDA only: pinned host memory for evicted keys and values, as in 4GiB. Default: none.",
     };
 
     public Option<int> PageTokens { get; } = new("--page-tokens")
     {
-        Description = "Tokens per page of the store: 16, 32, 64 or 128.",
+        Description = "Tokens per page of the KV store: 16, 32, 64 or 128.",
         DefaultValueFactory = _ => 64,
     };
 
     public Option<string> KvType { get; } = new("--kv-dtype")
     {
-        Description = "How keys and values are kept: auto (the weights' type; in logits and perplexity f32), f32, bf16 or f16.",
+        Description = "Type of stored keys and values: auto (the weights' type; f32 in logits and perplexity), f32, bf16 or f16.",
         DefaultValueFactory = _ => "auto",
     };
 
     public Option<string> Prefill { get; } = new("--prefill")
     {
-        Description = "How prompts run where a layer looks upward: converged, sequential or (logits and perplexity only) iterative:7+2.",
+        Description = "How prompts run when a layer reads from above: converged, sequential, or (logits, perplexity) iterative:7+2.",
         DefaultValueFactory = _ => "converged",
     };
 
@@ -68,13 +68,13 @@ internal sealed class ModelOptions
         DefaultValueFactory = _ => "stored",
     };
 
-    public Option<int?> Context { get; } = new("--context") { Description = "Longest sequence in tokens; default: the model's." };
+    public Option<int?> Context { get; } = new("--context") { Description = "Longest sequence in tokens. Default: the model's." };
 
-    public Option<bool> Stats { get; } = new("--stats") { Description = "Print calls per verb to standard error at the end." };
+    public Option<bool> Stats { get; } = new("--stats") { Description = "At the end, print the number of calls per verb to standard error." };
 
     public Option<bool> KvReport { get; } = new("--kv-report")
     {
-        Description = "Print to standard error how the store's memory was spent and what was found in it; as JSON where the command writes JSON.",
+        Description = "At the end, print memory use and hits of the KV store to standard error (as JSON if the command prints JSON).",
     };
 
     /// <summary>Adds the argument and all options to a command.</summary>

@@ -16,12 +16,12 @@ internal static class RunCommand
         ModelOptions model = new();
         Argument<string?> prompt = new("PROMPT")
         {
-            Description = $"The text to go on from. Default: \"{DefaultPrompt}\".", Arity = ArgumentArity.ZeroOrOne,
+            Description = $"The text to continue. Default: \"{DefaultPrompt}\".", Arity = ArgumentArity.ZeroOrOne,
         };
         Option<string?> tokens = new("--tokens") { Description = "Token ids instead of a text prompt: \"5 17 9\"." };
         SamplingOptions sampling = new(maxTokens: 128);
-        Option<int?> logprobs = new("--logprobs") { Description = "With --json: log-probabilities of the tokens and of so many alternatives." };
-        Option<bool> json = new("--json") { Description = "One JSON object instead of streamed text." };
+        Option<int?> logprobs = new("--logprobs") { Description = "With --json: log-probabilities of each token and of the N most likely alternatives." };
+        Option<bool> json = new("--json") { Description = "Print one JSON object instead of streaming text." };
 
         Command command = new("run", "Generate text with a model, streamed.");
         model.AddTo(command);

@@ -6,23 +6,23 @@ namespace KvCuda.Cli;
 /// <summary>The options that say how tokens are chosen, and until when.</summary>
 internal sealed class SamplingOptions(int maxTokens)
 {
-    readonly Option<int> count = new("-n", "--max-tokens") { Description = "Most tokens to generate.", DefaultValueFactory = _ => maxTokens };
-    readonly Option<float> temperature = new("--temperature") { Description = "0 is greedy." };
-    readonly Option<int> topK = new("--top-k") { Description = "Draw from so many likeliest tokens; 0 is all." };
-    readonly Option<float> topP = new("--top-p") { Description = "Draw from the likeliest tokens of this total probability.", DefaultValueFactory = _ => 1 };
-    readonly Option<float> minP = new("--min-p") { Description = "Draw only tokens of at least this share of the likeliest one's probability." };
-    readonly Option<float> penalty = new("--repetition-penalty") { Description = "Above 1 discourages tokens already seen.", DefaultValueFactory = _ => 1 };
-    readonly Option<ulong?> seed = new("--seed") { Description = "Same seed, same text." };
-    readonly Option<string[]> stop = new("--stop") { Description = "A text that ends the generation; may be given several times." };
-    readonly Option<bool> ignoreEos = new("--ignore-eos") { Description = "Go on after the end-of-sequence token." };
+    readonly Option<int> count = new("-n", "--max-tokens") { Description = "Maximum number of tokens to generate.", DefaultValueFactory = _ => maxTokens };
+    readonly Option<float> temperature = new("--temperature") { Description = "Sampling temperature; 0 = greedy (always the most likely token)." };
+    readonly Option<int> topK = new("--top-k") { Description = "Sample from the N most likely tokens; 0 = all." };
+    readonly Option<float> topP = new("--top-p") { Description = "Sample from the smallest set of tokens with this total probability; 1 = all.", DefaultValueFactory = _ => 1 };
+    readonly Option<float> minP = new("--min-p") { Description = "Drop tokens below this share of the most likely token's probability; 0 = none." };
+    readonly Option<float> penalty = new("--repetition-penalty") { Description = "Values above 1 make tokens that already occurred less likely.", DefaultValueFactory = _ => 1 };
+    readonly Option<ulong?> seed = new("--seed") { Description = "Seed of the sampler: the same seed gives the same text." };
+    readonly Option<string[]> stop = new("--stop") { Description = "Stop when this text appears. Can be repeated." };
+    readonly Option<bool> ignoreEos = new("--ignore-eos") { Description = "Do not stop at an end-of-text token." };
     readonly Option<string> whenFull = new("--when-full")
     {
-        Description = "At the end of the context: stop, or slide (forget all but sinks and window, and go on at constant memory).",
+        Description = "At the end of the context: stop, or slide (keep only the sinks and the window, at constant memory).",
         DefaultValueFactory = _ => "stop",
     };
 
-    readonly Option<int> sinks = new("--sinks") { Description = "With slide: so many first tokens stay.", DefaultValueFactory = _ => 4 };
-    readonly Option<int?> window = new("--window") { Description = "With slide: so many latest tokens stay. Default: what sinks leave of the context." };
+    readonly Option<int> sinks = new("--sinks") { Description = "With slide: number of initial tokens to keep (attention sinks).", DefaultValueFactory = _ => 4 };
+    readonly Option<int?> window = new("--window") { Description = "With slide: number of latest tokens to keep. Default: the context minus the sinks." };
 
     public void AddTo(Command command)
     {

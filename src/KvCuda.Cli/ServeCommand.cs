@@ -15,33 +15,35 @@ internal static class ServeCommand
         ModelOptions model = new();
         Option<string> host = new("--host")
         {
-            Description = "The address to listen on: an IP address, localhost, or * for all. Beyond loopback an API key is wanted.",
+            Description = "The address to listen on: an IP address, localhost, or * for all. Beyond loopback an API key is required.",
             DefaultValueFactory = _ => "127.0.0.1",
         };
-        Option<int> port = new("--port") { Description = "The port; 0 takes a free one.", DefaultValueFactory = _ => 8080 };
+        Option<int> port = new("--port") { Description = "The port; 0 = any free port.", DefaultValueFactory = _ => 8080 };
         Option<string[]> apiKey = new("--api-key")
         {
-            Description = "A key that requests must bring (Authorization: Bearer KEY); may be given several times. Other users of the machine see command lines: prefer --api-key-file.",
+            Description = "A key that requests must send (Authorization: Bearer KEY). Can be repeated. "
+                + "Other users of the machine can see command lines: prefer --api-key-file.",
         };
-        Option<string?> apiKeyFile = new("--api-key-file") { Description = "A file with keys, one a line." };
+        Option<string?> apiKeyFile = new("--api-key-file") { Description = "A file with API keys, one per line." };
         Option<bool> insecure = new("--insecure") { Description = "Listen beyond loopback without a key." };
         Option<bool> shareCache = new("--share-cache")
         {
-            Description = "Callers with different keys find each other's cached tokens (and can tell, by the time an answer takes, that another had the same prompt).",
+            Description = "Share the prefix cache between API keys. Callers can then tell from response times "
+                + "that another caller had the same prompt.",
         };
-        Option<string[]> cors = new("--cors") { Description = "An origin whose pages may call the server: https://app.example; may be given several times." };
-        Option<string[]> allowHost = new("--allow-host") { Description = "A further name that the server may be called by (a proxy's); may be given several times." };
-        Option<string?> name = new("--name") { Description = "What the model is called. Default: the name of its folder." };
+        Option<string[]> cors = new("--cors") { Description = "An origin whose pages may call the server, as in https://app.example. Can be repeated." };
+        Option<string[]> allowHost = new("--allow-host") { Description = "A further host name for the server, such as a proxy's. Can be repeated." };
+        Option<string?> name = new("--name") { Description = "Name of the model in the API. Default: the name of its folder." };
         Option<string?> template = new("--template") { Description = "A file with the chat template (Jinja), instead of the model folder's." };
-        Option<bool> plain = new("--plain-continuation") { Description = "Where there is no chat template: messages are one running text that the model goes on with." };
-        Option<int> sequences = new("--max-sequences") { Description = "Requests that run at once.", DefaultValueFactory = _ => 64 };
-        Option<int> queued = new("--max-queued") { Description = "Requests that may wait beside them; further ones get status 429.", DefaultValueFactory = _ => 64 };
-        Option<int?> prompt = new("--max-prompt") { Description = "Longest prompt in tokens. Default: what the context holds." };
-        Option<int?> answer = new("--max-answer") { Description = "Most tokens of one answer. Default: what the context holds." };
-        Option<string> body = new("--max-body") { Description = "Longest request body.", DefaultValueFactory = _ => "2MiB" };
-        Option<double> timeout = new("--timeout") { Description = "Longest time of a request in seconds, waiting included.", DefaultValueFactory = _ => 600 };
-        Option<double> grace = new("--grace") { Description = "Seconds that running requests may go on for when the server stops.", DefaultValueFactory = _ => 20 };
-        Option<bool> log = new("--log-requests") { Description = "A line per request on standard error: figures, never text." };
+        Option<bool> plain = new("--plain-continuation") { Description = "For a model without a chat template: join all messages into one text to continue." };
+        Option<int> sequences = new("--max-sequences") { Description = "Maximum number of requests that run at the same time.", DefaultValueFactory = _ => 64 };
+        Option<int> queued = new("--max-queued") { Description = "Maximum number of requests that wait; further ones get status 429.", DefaultValueFactory = _ => 64 };
+        Option<int?> prompt = new("--max-prompt") { Description = "Longest prompt in tokens. Default: the context." };
+        Option<int?> answer = new("--max-answer") { Description = "Longest answer in tokens. Default: the context." };
+        Option<string> body = new("--max-body") { Description = "Largest request body.", DefaultValueFactory = _ => "2MiB" };
+        Option<double> timeout = new("--timeout") { Description = "Time limit of a request in seconds, including the time it waits.", DefaultValueFactory = _ => 600 };
+        Option<double> grace = new("--grace") { Description = "On shutdown, seconds that running requests get to finish.", DefaultValueFactory = _ => 20 };
+        Option<bool> log = new("--log-requests") { Description = "Log one line per request to standard error: figures, never text." };
 
         Command command = new(Name, """
             Serve a model over HTTP, as OpenAI's clients speak it: /v1/chat/completions, /v1/completions, /v1/models; /health, /ready, /metrics, and a page at /.
