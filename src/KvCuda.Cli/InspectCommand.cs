@@ -1,5 +1,7 @@
 using System.CommandLine;
 using KvCuda.KvStore;
+using KvCuda.Text;
+using KvCuda.Text.Files;
 using KvCuda.Weights;
 
 namespace KvCuda.Cli;
@@ -63,6 +65,13 @@ internal sealed class ModelFindings : IDisposable
                 Try(() => ModelWeights.Load(files, config, map.Owns).Dispose());
             }
         }
+        Try(() => Tokens = FolderTokens.Read(folder));
+        if (Tokens is not null && File.Exists(Path.Combine(folder, "tokenizer.json")))
+        {
+            Try(() => Tokenizer = Text.Tokenizer.Load(folder));
+        }
+        Try(() => Ends = Tokenizer?.Ends ?? Tokens?.Ends(null) ?? []);
+        Try(() => Templates = ReadTemplates(folder));
         IsOverride = sharing is not null && Sharing is not null && !Sharing.Equals(NativeSharing);
     }
 
@@ -83,6 +92,17 @@ internal sealed class ModelFindings : IDisposable
 
     public IReadOnlyList<string> TokenizerFiles { get; }
 
+    /// <summary>What the small files say about tokens; null if one of them is malformed.</summary>
+    public FolderTokens? Tokens { get; private set; }
+
+    public HuggingFaceTokenizer? Tokenizer { get; private set; }
+
+    /// <summary>What ends a text.</summary>
+    public IReadOnlyList<EndToken> Ends { get; private set; } = [];
+
+    /// <summary>The chat templates by name; a template that cannot be used with its reason.</summary>
+    public IReadOnlyList<(string Name, string? Problem)> Templates { get; private set; } = [];
+
     /// <summary>The first reason why the model could not be run; null if there is none.</summary>
     public KvCudaException? Refusal { get; private set; }
 
@@ -93,6 +113,25 @@ internal sealed class ModelFindings : IDisposable
 
     /// <summary>Key and value numbers of one token in one owner layer.</summary>
     public long NumbersPerOwner => Config is null ? 0 : 2L * Config.KvSize;
+
+    // A template that KvCuda cannot run does not keep the model from running.
+    static List<(string, string?)> ReadTemplates(string folder)
+    {
+        var templates = new List<(string, string?)>();
+        foreach ((string name, (string source, string place)) in ChatTemplateFiles.Read(folder))
+        {
+            try
+            {
+                _ = new ChatTemplate(source, place);
+                templates.Add((name, null));
+            }
+            catch (KvCudaException reason)
+            {
+                templates.Add((name, reason.Message));
+            }
+        }
+        return templates;
+    }
 
     void Try(Action step)
     {

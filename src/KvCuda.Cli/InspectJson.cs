@@ -52,6 +52,7 @@ internal static class InspectJson
                 json.WriteStringValue(name);
             }
             json.WriteEndArray();
+            InspectTokens.Write(json, found);
             json.WriteEndObject();
         }
         output.WriteLine(Encoding.UTF8.GetString(bytes.GetBuffer(), 0, (int)bytes.Length));
@@ -71,12 +72,6 @@ internal static class InspectJson
         json.WriteString("rope", config.Rope?.Type);
         json.WriteString("dtype", config.Type?.Name());
         json.WriteBoolean("tied_head", config.TiedHead);
-        json.WriteStartArray("eos_tokens");
-        foreach (int token in config.EosTokens)
-        {
-            json.WriteNumberValue(token);
-        }
-        json.WriteEndArray();
     }
 
     static void Sharing(Utf8JsonWriter json, ModelFindings found, LayerSharing map)

@@ -18,6 +18,7 @@ internal static class InspectReport
             Shape(output, config);
         }
         Files(output, found);
+        InspectTokens.Write((name, value) => Line(output, name, value), found);
         if (found.Config is not null && found.Sharing is not null)
         {
             output.WriteLine();
@@ -78,9 +79,7 @@ internal static class InspectReport
             ? ", learned"
             : ", rotary" + (rope.Type == "default" ? "" : $" ({rope.Type})")
                 + (rope.RotatedDim < config.HeadDim ? $", {rope.RotatedDim} of {config.HeadDim} numbers of a head" : "")));
-        Line(output, "vocabulary", Figures.Whole(config.Vocabulary) + (config.TiedHead ? ", head tied to the embedding" : "")
-            + (config.BosToken is int bos ? $", begin {bos}" : "")
-            + (config.EosTokens.Count > 0 ? $", end {string.Join(" ", config.EosTokens)}" : ""));
+        Line(output, "vocabulary", Figures.Whole(config.Vocabulary) + (config.TiedHead ? ", head tied to the embedding" : ""));
     }
 
     static void Files(TextWriter output, ModelFindings found)

@@ -30,6 +30,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Sampler sampler;
     readonly string format; // whatever else the stored bits depend on: part of every cache key
+    readonly TextEndings endings;
     readonly TaskCompletionSource freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     int disposing;
     volatile bool stopping;
@@ -46,6 +47,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         time = options.TimeProvider;
         loaded = time.GetTimestamp();
         Tokenizer = tokenizer;
+        endings = TextEndings.Of(model.Folder, tokenizer);
         scheduler = new(model);
         format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "int8" ? "|int8" : "");
         sampler = new(model.Backend, model.Memory.Batch.MaxWanted, model.Config.Vocabulary);
@@ -55,6 +57,12 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
 
     /// <summary>Text to tokens and back; null if the model folder has no tokenizer.json: such a model takes token ids.</summary>
     public Tokenizer? Tokenizer { get; }
+
+    /// <summary>
+    /// The ids that end a text: all that the tokenizer, generation_config.json and config.json name. May be empty; then only
+    /// <see cref="GenerateOptions.MaxTokens"/> and stop texts end one.
+    /// </summary>
+    public IReadOnlyList<int> EndOfSequenceIds => endings.Ids;
 
     /// <summary>What runs the model: "cpu (AVX-512, 2 threads)".</summary>
     public string Device => model.Backend.Name;
@@ -150,7 +158,11 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     {
         using CancellationTokenSource source = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
         KvStreaming? streaming = StreamingOf(options);
-        Request request = new(prompt, options, Decoder(prompt), model.Config.EosTokens,
+        if (endings.StopTexts.Count > 0 && !options.IgnoreEos)
+        {
+            options = options with { Stop = [.. options.Stop, .. endings.StopTexts] };
+        }
+        Request request = new(prompt, options, Decoder(prompt), endings.Ids,
             model.LongestLength(prompt.Count, options.MaxTokens, streaming),
             session.Own, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease, Streaming = streaming, StopTokens = StopTokens(options) };
         Arriving?.Invoke(request);

@@ -88,6 +88,9 @@ internal sealed class LoadedModel : IDisposable
     /// <summary>Longest sequence in tokens.</summary>
     public int MaxContext { get; }
 
+    /// <summary>The folder it was loaded from.</summary>
+    public string Folder => folder;
+
     /// <summary>Loads a model folder.</summary>
     /// <param name="folder">config.json and safetensors</param>
     /// <param name="options">what it is loaded for</param>
@@ -238,7 +241,9 @@ internal sealed class LoadedModel : IDisposable
         if (options.MaxContext > config.MaxPositions)
         {
             throw new InvalidRequestException(
-                $"A context of {options.MaxContext} tokens was asked for; {folder} was made for {config.MaxPositions}.");
+                $"A context of {options.MaxContext} tokens was asked for; {folder} was made for {config.MaxPositions}."
+                + (config.Rope?.Type == "dynamic" ? " Its rope scaling is dynamic, which changes every key in the cache as a text grows "
+                    + "past that, so KvCuda does not lengthen it; \"yarn\" or \"linear\" scaling can be lengthened." : ""));
         }
         return options.MaxContext ?? config.MaxPositions;
     }

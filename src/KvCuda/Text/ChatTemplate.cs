@@ -74,55 +74,26 @@ public sealed class ChatTemplate
     public string Source { get; }
 
     /// <summary>
-    /// The template of a model folder: <c>chat_template.jinja</c>, or <c>chat_template</c> of <c>tokenizer_config.json</c>
-    /// (a text, or a list of named ones); null if there is none.
+    /// The template of a model folder: <c>additional_chat_templates/VARIANT.jinja</c>, <c>chat_template.jinja</c>,
+    /// <c>chat_template.json</c>, or <c>chat_template</c> of <c>tokenizer_config.json</c> (a text, or a list of named ones), the first
+    /// that is there; null if there is none.
     /// </summary>
     /// <param name="modelFolder">The folder.</param>
     /// <param name="variant">Which of several: "default", "tool_use", "rag". One that is not there means the default.</param>
+    /// <exception cref="ModelFormatException">A file is malformed, or there are named templates but no default one.</exception>
     public static ChatTemplate? Load(string modelFolder, string variant = "default")
     {
-        string configPath = Path.Combine(modelFolder, "tokenizer_config.json");
-        using JsonDocument? config = ModelFolder.ReadJson(configPath);
-        JsonElement root = config?.RootElement is { ValueKind: JsonValueKind.Object } o ? o : default;
-        Dictionary<string, string> special = root.ValueKind == JsonValueKind.Object ? ModelFolder.SpecialTokens(root) : [];
-        foreach (string path in (string[])[
-            Path.Combine(modelFolder, "additional_chat_templates", variant + ".jinja"),
-            Path.Combine(modelFolder, "chat_template.jinja")])
-        {
-            if (variant.AsSpan().IndexOfAny('/', '\\') < 0 && File.Exists(path))
-            {
-                return new ChatTemplate(ModelFolder.ReadText(path), path, special);
-            }
-        }
-
-        if (root.ValueKind != JsonValueKind.Object || !root.TryGetProperty("chat_template"u8, out JsonElement template))
+        SortedDictionary<string, (string Source, string Place)> found = ChatTemplateFiles.Read(modelFolder);
+        if (found.Count == 0)
         {
             return null;
         }
-
-        string name = configPath + ", chat_template";
-        switch (template.ValueKind)
+        if (!found.TryGetValue(variant, out (string Source, string Place) template) && !found.TryGetValue("default", out template))
         {
-            case JsonValueKind.String:
-                return new ChatTemplate(template.GetString()!, name, special);
-            case JsonValueKind.Array:
-                var named = new Dictionary<string, string>(StringComparer.Ordinal);
-                foreach (JsonElement entry in template.EnumerateArray())
-                {
-                    if (entry.ValueKind == JsonValueKind.Object && entry.TryGetProperty("name"u8, out JsonElement key)
-                        && entry.TryGetProperty("template"u8, out JsonElement text) && key.ValueKind == JsonValueKind.String
-                        && text.ValueKind == JsonValueKind.String)
-                    {
-                        named[key.GetString()!] = text.GetString()!;
-                    }
-                }
-
-                return named.TryGetValue(variant, out string? source) || named.TryGetValue("default", out source)
-                    ? new ChatTemplate(source, name, special)
-                    : throw new ModelFormatException($"{name}: neither \"{variant}\" nor \"default\" is in the list.");
-            default:
-                return null;
+            throw new ModelFormatException($"{modelFolder}: there are the chat templates {string.Join(", ", found.Keys)}, but neither "
+                + $"\"{variant}\" nor \"default\".");
         }
+        return new ChatTemplate(template.Source, template.Place, FolderTokens.Read(modelFolder).Named);
     }
 
     /// <summary>A template of one's own for a model folder, whose special tokens it sees.</summary>
@@ -132,9 +103,7 @@ public sealed class ChatTemplate
     /// <exception cref="UnsupportedModelException">It uses something that KvCuda does not implement; the message names the line.</exception>
     public static ChatTemplate LoadFile(string templateFile, string modelFolder)
     {
-        using JsonDocument? config = ModelFolder.ReadJson(Path.Combine(modelFolder, "tokenizer_config.json"));
-        return new ChatTemplate(ModelFolder.ReadText(templateFile), templateFile,
-            config?.RootElement is { ValueKind: JsonValueKind.Object } root ? ModelFolder.SpecialTokens(root) : null);
+        return new ChatTemplate(FolderJson.ReadText(templateFile), templateFile, FolderTokens.Read(modelFolder).Named);
     }
 
     /// <summary>Renders a conversation.</summary>

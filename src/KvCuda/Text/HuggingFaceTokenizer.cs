@@ -15,6 +15,8 @@ namespace KvCuda.Text;
 /// </summary>
 public sealed class HuggingFaceTokenizer : Tokenizer
 {
+    const long MaxFileBytes = 1L << 30;
+
     readonly Vocabulary vocabulary;
     readonly BpeModel model;
     readonly Lazy<BpeModel> guardedModel; // in which no text becomes a special token
@@ -25,37 +27,43 @@ public sealed class HuggingFaceTokenizer : Tokenizer
     readonly Dictionary<int, byte[]> addedSpelling = [];
     readonly Dictionary<string, int> addedIds = new(StringComparer.Ordinal);
     readonly HashSet<int> specialIds = [];
+    int further; // ids beyond the model's vocabulary that were given out
     readonly int[] before, after;
     readonly Func<List<DecoderStage>> decoder;
     readonly ConcurrentBag<BpeScratch> scratches = [], guardedScratches = [];
-    readonly SpecialIds special;
 
-    HuggingFaceTokenizer(TokenizerFile file, string path, Func<HuggingFaceTokenizer, SpecialIds> readSpecial)
+    HuggingFaceTokenizer(TokenizerFile file, string path, FolderTokens? folder)
     {
-        var steps = new StepFactory(path);
+        var steps = new StepFactory(path) { AddPrefixSpace = folder?.AddPrefixSpace };
         vocabulary = file.Vocabulary;
         normalizer = steps.Normalizer(file.Normalizer);
         preTokenizers = steps.PreTokenizers(file.PreTokenizer);
         (before, after) = steps.PostProcessor(file.PostProcessor);
         decoder = steps.Decoder(file.Decoder);
         model = new BpeModel(vocabulary, file.Merges, file.Options, steps.ByteLevel);
-        (rawPass, normalizedPass) = AddTokens(file.AddedTokens);
+        AddTokens(file.AddedTokens);
+        if (folder is not null)
+        {
+            AddTokens(folder, path);
+            (before, after) = folder.Around(TokenToId) ?? (before, after);
+            Ends = folder.Ends(TokenToId, IdToToken);
+            BeginningOfSentenceId = folder.Beginning(TokenToId);
+            EndOfSequenceIds = [.. Ends.Select(end => end.Id)];
+        }
+        VocabularySize = Math.Max(vocabulary.IdLimit, added.Count == 0 ? 0 : added.Keys.Max() + 1);
+        (rawPass, normalizedPass) = (Pass(false), Pass(true));
         guardedModel = new Lazy<BpeModel>(() => model.Without(specialIds));
-        special = readSpecial(this);
     }
-
-    /// <summary>The ids that begin and end sequences, as the files of the model folder say.</summary>
-    internal readonly record struct SpecialIds(int? Beginning, IReadOnlyList<int> Ends);
 
     /// <summary>Reads one <c>tokenizer.json</c> by itself; which tokens begin and end a sequence is then unknown.</summary>
     public static HuggingFaceTokenizer LoadFile(string path) =>
-        Create(ReadAll(path), path, _ => new SpecialIds(null, []));
+        Create(ModelFile.ReadAllBytes(path, MaxFileBytes), path, null);
 
     /// <summary>Reads the content of a <c>tokenizer.json</c>.</summary>
     /// <param name="json">UTF-8.</param>
     /// <param name="name">What to call it in errors.</param>
     public static HuggingFaceTokenizer Parse(ReadOnlySpan<byte> json, string name = "tokenizer.json") =>
-        Create(json, name, _ => new SpecialIds(null, []));
+        Create(json, name, null);
 
     internal static HuggingFaceTokenizer LoadFolder(string folder)
     {
@@ -67,16 +75,15 @@ public sealed class HuggingFaceTokenizer : Tokenizer
                 + "tokenizer.model (SentencePiece) alone can be converted by saving the model's fast tokenizer.");
         }
 
-        return Create(ReadAll(path), path, tokenizer => ModelFolder.ReadSpecialIds(folder, tokenizer.TokenToId));
+        return Create(ModelFile.ReadAllBytes(path, MaxFileBytes), path, FolderTokens.Read(folder));
     }
 
-    static HuggingFaceTokenizer Create(
-        ReadOnlySpan<byte> json, string path, Func<HuggingFaceTokenizer, SpecialIds> readSpecial)
+    static HuggingFaceTokenizer Create(ReadOnlySpan<byte> json, string path, FolderTokens? folder)
     {
         TokenizerFile file = TokenizerFile.Parse(json, path);
         try
         {
-            return new HuggingFaceTokenizer(file, path, readSpecial);
+            return new HuggingFaceTokenizer(file, path, folder);
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or FormatException or KeyNotFoundException)
         {
@@ -84,23 +91,17 @@ public sealed class HuggingFaceTokenizer : Tokenizer
         }
     }
 
-    static byte[] ReadAll(string path)
-    {
-        try
-        {
-            return File.ReadAllBytes(path);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            throw new ModelFormatException($"{path}: {e.Message}", e);
-        }
-    }
+    /// <inheritdoc/>
+    public override int? BeginningOfSentenceId { get; }
 
     /// <inheritdoc/>
-    public override int? BeginningOfSentenceId => special.Beginning;
+    public override IReadOnlyList<int> EndOfSequenceIds { get; } = [];
 
-    /// <inheritdoc/>
-    public override IReadOnlyList<int> EndOfSequenceIds => special.Ends;
+    /// <summary>What ends a text, with the files that say so.</summary>
+    internal IReadOnlyList<EndToken> Ends { get; } = [];
+
+    /// <summary>The ids that are put before and after a text.</summary>
+    internal (IReadOnlyList<int> Before, IReadOnlyList<int> After) Around => (before, after);
 
     /// <summary>One more than the largest id. A model may have more rows than that, padding that means nothing.</summary>
     public int VocabularySize { get; private set; }
@@ -279,40 +280,79 @@ public sealed class HuggingFaceTokenizer : Tokenizer
 
     // As the reference adds them: a token the model knows keeps the model's id, another gets the next free one, whatever the
     // file says. (In every file seen the two agree.)
-    (AddedTokenPass? Raw, AddedTokenPass? Normalized) AddTokens(List<AddedToken> tokens)
+    void AddTokens(List<AddedToken> tokens)
     {
-        int next = vocabulary.Count;
         foreach (AddedToken read in tokens)
         {
-            if (read.Content.Length == 0)
+            if (read.Content.Length > 0)
+            {
+                Add(read, Known(read.Content) ?? vocabulary.Count + further++);
+            }
+        }
+    }
+
+    // As transformers does on top of tokenizer.json: what tokenizer_config.json declares and tokenizer.json lacks is added; a token
+    // that has a role (eos_token, ..) or is declared special is special, whatever tokenizer.json says.
+    void AddTokens(FolderTokens folder, string path)
+    {
+        foreach (AddedToken declared in folder.Declared)
+        {
+            if (declared.Content.Length == 0)
             {
                 continue;
             }
-
-            byte[] content = Encoding.UTF8.GetBytes(read.Content);
-            if (!addedIds.TryGetValue(read.Content, out int id) && !vocabulary.TryGetId(content, out id))
+            int? known = Known(declared.Content);
+            int id = known ?? vocabulary.Count + further;
+            if (id != declared.Id)
             {
-                id = next++;
+                throw new ModelFormatException($"{path}: the token '{declared.Content}' has the id {id} there, but "
+                    + $"added_tokens_decoder in tokenizer_config.json says {declared.Id}.");
             }
-
-            addedIds[read.Content] = id;
-            added[id] = read with { Id = id };
-            addedSpelling[id] = content;
-            if (read.Special)
+            if (!addedIds.ContainsKey(declared.Content))
+            {
+                further += known is null ? 1 : 0;
+                Add(declared, id);
+            }
+            else if (declared.Special)
             {
                 specialIds.Add(id);
+                added[id] = added[id] with { Special = true };
             }
         }
-
-        VocabularySize = Math.Max(vocabulary.IdLimit, added.Count == 0 ? 0 : added.Keys.Max() + 1);
-        return (Pass(false), Pass(true));
-
-        AddedTokenPass? Pass(bool normalized)
+        foreach (string token in folder.Named.Values.Concat(folder.More).Where(token => token.Length > 0))
         {
-            List<(AddedToken, byte[])> patterns = [.. added.Values.Where(t => t.Normalized == normalized)
-                .Select(t => (t, normalized && normalizer is not null ? normalizer.Run(addedSpelling[t.Id]) : addedSpelling[t.Id]))];
-            return patterns.Count > 0 ? new AddedTokenPass(patterns) : null;
+            if (addedIds.TryGetValue(token, out int id))
+            {
+                specialIds.Add(id);
+                added[id] = added[id] with { Special = true };
+            }
+            else if (Known(token) is int here)
+            {
+                Add(new AddedToken(here, token, false, false, false, Normalized: false, Special: true), here);
+            }
         }
+    }
+
+    int? Known(string token) =>
+        addedIds.TryGetValue(token, out int id) || vocabulary.TryGetId(Encoding.UTF8.GetBytes(token), out id) ? id : null;
+
+    void Add(AddedToken token, int id)
+    {
+        byte[] content = Encoding.UTF8.GetBytes(token.Content);
+        addedIds[token.Content] = id;
+        added[id] = token with { Id = id };
+        addedSpelling[id] = content;
+        if (token.Special)
+        {
+            specialIds.Add(id);
+        }
+    }
+
+    AddedTokenPass? Pass(bool normalized)
+    {
+        List<(AddedToken, byte[])> patterns = [.. added.Values.Where(t => t.Normalized == normalized)
+            .Select(t => (t, normalized && normalizer is not null ? normalizer.Run(addedSpelling[t.Id]) : addedSpelling[t.Id]))];
+        return patterns.Count > 0 ? new AddedTokenPass(patterns) : null;
     }
 
     void Encode(

@@ -12,6 +12,7 @@ sealed class ConfigJson
 
     readonly string file;
     readonly JsonElement root;
+    readonly HashSet<string> asked = new(StringComparer.Ordinal);
 
     ConfigJson(string file, JsonElement root)
     {
@@ -19,26 +20,24 @@ sealed class ConfigJson
         this.root = root;
     }
 
+    /// <summary>The names of all fields, in the file's order.</summary>
+    public IEnumerable<string> Names => root.EnumerateObject().Select(entry => entry.Name);
+
+    /// <summary>Fields that are there, are not null, and were never asked for.</summary>
+    public IEnumerable<string> Unread => root.EnumerateObject()
+        .Where(entry => entry.Value.ValueKind != JsonValueKind.Null && !asked.Contains(entry.Name)).Select(entry => entry.Name);
+
     /// <summary>Reads a file; its content is copied, nothing stays open.</summary>
     public static ConfigJson Load(string path)
     {
-        string file = Path.GetFileName(path);
-        try
+        if (!File.Exists(path))
         {
-            if (!File.Exists(path))
-            {
-                throw new ModelFormatException($"{path} does not exist; a model folder has a config.json.");
-            }
-            if (new FileInfo(path).Length > MaxFileBytes)
-            {
-                throw new ModelFormatException($"{file} is larger than {MaxFileBytes} bytes.");
-            }
-            return Parse(file, File.ReadAllBytes(path));
+            string folder = Path.GetDirectoryName(path) is { Length: > 0 } parent ? parent : ".";
+            throw new ModelFormatException(Path.GetFileName(path) == "config.json"
+                ? $"{path} does not exist. {FolderProblem.Of(folder)}"
+                : $"{path} does not exist.");
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            throw new ModelFormatException($"{path} cannot be read: {error.Message}", error);
-        }
+        return Parse(Path.GetFileName(path), ModelFile.ReadAllBytes(path, MaxFileBytes));
     }
 
     /// <summary>Reads the bytes of a JSON object.</summary>
@@ -63,8 +62,11 @@ sealed class ConfigJson
     public bool Has(string name) => Find(name) is not null;
 
     /// <summary>The field's value, or null if it is absent or null.</summary>
-    public JsonElement? Find(string name) =>
-        root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    public JsonElement? Find(string name)
+    {
+        asked.Add(name);
+        return root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    }
 
     /// <summary>A whole number that must be there.</summary>
     public int Int(string name, int least, int most) => Find(name) is null
@@ -96,6 +98,19 @@ sealed class ConfigJson
     public bool Bool(string name, bool otherwise) => Find(name) is not JsonElement value
         ? otherwise
         : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Wrong(name, value, "true or false");
+
+    /// <summary>A list of finite numbers above zero, or null.</summary>
+    public double[]? Positives(string name)
+    {
+        if (Find(name) is not JsonElement value)
+        {
+            return null;
+        }
+        return value.ValueKind == JsonValueKind.Array
+            ? [.. value.EnumerateArray().Select(item => item.ValueKind == JsonValueKind.Number && item.TryGetDouble(out double number)
+                && double.IsFinite(number) && number > 0 ? number : throw Wrong(name, value, "a list of numbers above 0"))]
+            : throw Wrong(name, value, "a list of numbers above 0");
+    }
 
     /// <summary>A string, or null.</summary>
     public string? Text(string name) => Find(name) is not JsonElement value

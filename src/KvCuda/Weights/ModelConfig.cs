@@ -33,7 +33,7 @@ enum HeadNorm
 }
 
 /// <summary>
-/// What a model folder's config.json (and generation_config.json) says, in one form for all families.
+/// What a model folder's config.json says, in one form for all families.
 /// Counts are positive and consistent; whatever KvCuda would compute wrongly was refused by name.
 /// </summary>
 sealed record ModelConfig
@@ -115,11 +115,8 @@ sealed record ModelConfig
     /// <summary>LCKV's backward_passes: iterations with gradient; a prompt takes both.</summary>
     public int BackwardPasses { get; init; } = 2;
 
-    /// <summary>The token a text begins with, or null.</summary>
-    public int? BosToken { get; init; }
-
-    /// <summary>The tokens that end a text (generation_config.json wins over config.json).</summary>
-    public IReadOnlyList<int> EosTokens { get; init; } = [];
+    /// <summary>Fields of config.json that nothing here looked at: reported by `kvcuda inspect`.</summary>
+    public IReadOnlyList<string> UnreadFields { get; init; } = [];
 
     /// <summary>torch_dtype; null if the config does not say.</summary>
     public DType? Type { get; init; }
@@ -137,13 +134,16 @@ sealed record ModelConfig
     {
         if (!Directory.Exists(folder))
         {
-            throw new ModelFormatException($"There is no model folder at {folder}.");
+            throw new ModelFormatException(FolderProblem.Of(folder));
         }
-        string generation = Path.Combine(folder, "generation_config.json");
-        return ModelConfigReader.Read(ConfigJson.Load(Path.Combine(folder, "config.json")),
-            File.Exists(generation) ? ConfigJson.Load(generation) : null);
+        return LoadFile(Path.Combine(folder, "config.json"));
     }
 
     /// <summary>Reads one config.json, wherever it lies.</summary>
-    public static ModelConfig LoadFile(string path) => ModelConfigReader.Read(ConfigJson.Load(path), null);
+    public static ModelConfig LoadFile(string path)
+    {
+        ConfigJson json = ConfigJson.Load(path);
+        ModelConfig config = ModelConfigReader.Read(json);
+        return config with { UnreadFields = KnownFields.UnknownOf(json.Unread) };
+    }
 }

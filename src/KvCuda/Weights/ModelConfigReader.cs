@@ -23,19 +23,18 @@ static class ModelConfigReader
     /// <summary>The architectures by name.</summary>
     public static IEnumerable<string> Architectures => Supported.Select(entry => entry.Architecture);
 
-    /// <summary>Reads a config and, if there is one, the generation config.</summary>
-    public static ModelConfig Read(ConfigJson config, ConfigJson? generation)
+    /// <summary>Longest context that is offered whatever the config states: some state 2^31 - 1 for "any".</summary>
+    const int MaxContext = 1 << 24;
+
+    /// <summary>Reads a config.</summary>
+    public static ModelConfig Read(ConfigJson config)
     {
         (string architecture, ModelFamily family) = FamilyOf(config);
         Refusals.Check(config);
         ModelConfig model = family == ModelFamily.GptNeo ? GptNeo(config, architecture) : LlamaLike(config, architecture, family);
-        int[] eos = generation?.TokenIds("eos_token_id") is { Length: > 0 } stated ? stated : config.TokenIds("eos_token_id");
-        int[] bos = config.TokenIds("bos_token_id") is { Length: > 0 } first ? first : generation?.TokenIds("bos_token_id") ?? [];
         string? type = config.Text("torch_dtype") ?? config.Text("dtype");
         return model with
         {
-            EosTokens = eos,
-            BosToken = bos.Length > 0 ? bos[0] : null,
             Type = type switch
             {
                 null or "auto" => null,
@@ -84,6 +83,11 @@ static class ModelConfigReader
             _ => config.Texts("layer_types") is not null,
         };
         int window = config.Int("sliding_window", 0, 0, int.MaxValue);
+        Rope rope = Rope.Read(config, headDim, maxPositions);
+        if (rope.Long is not null)
+        {
+            throw config.Unsupported("the rope type 'longrope' is not supported for this architecture");
+        }
         return new()
         {
             Family = family,
@@ -95,10 +99,10 @@ static class ModelConfigReader
             HeadDim = headDim,
             MlpSize = config.Int("intermediate_size", 1, MaxSize),
             Vocabulary = config.Int("vocab_size", 1, MaxSize),
-            MaxPositions = maxPositions,
+            MaxPositions = Math.Min(rope.MaxPositions, MaxContext),
             Norm = NormKind.Rms,
             NormEpsilon = (float)config.Positive("rms_norm_eps", family == ModelFamily.Hunyuan ? 1e-5 : 1e-6),
-            Rope = Rope.Read(config, headDim, maxPositions),
+            Rope = rope,
             Activation = ActivationOf(config, "hidden_act", "silu"),
             GatedMlp = true,
             QkvBias = family == ModelFamily.Qwen2 || attentionBias,

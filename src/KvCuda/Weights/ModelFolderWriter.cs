@@ -14,6 +14,8 @@ static class ModelFolderWriter
         "tokenizer.model", "chat_template.jinja", "chat_template.json", "generation_config.json",
     ];
 
+    const string Templates = "additional_chat_templates";
+
     /// <summary>Makes the folder; refuses one that already holds a model.</summary>
     public static void Create(string folder)
     {
@@ -34,6 +36,15 @@ static class ModelFolderWriter
             if (File.Exists(from) && Path.GetFullPath(from) != Path.GetFullPath(to))
             {
                 File.Copy(from, to, overwrite: true);
+            }
+        }
+        string more = Path.Combine(source, Templates);
+        if (Directory.Exists(more) && Path.GetFullPath(source) != Path.GetFullPath(folder))
+        {
+            Directory.CreateDirectory(Path.Combine(folder, Templates));
+            foreach (string file in Directory.EnumerateFiles(more, "*.jinja"))
+            {
+                File.Copy(file, Path.Combine(folder, Templates, Path.GetFileName(file)), overwrite: true);
             }
         }
     }

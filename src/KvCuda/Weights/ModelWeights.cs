@@ -102,6 +102,7 @@ sealed class ModelWeights : IDisposable
         if (config.TiedHead)
         {
             shared[(int)TensorRole.Head] = shared[(int)TensorRole.Embedding];
+            TiedHeads.Check(files, config, shared[(int)TensorRole.Embedding]);
         }
         return new(shared, byLayer, owned);
     }

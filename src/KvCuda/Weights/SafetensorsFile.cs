@@ -75,13 +75,25 @@ sealed unsafe class SafetensorsFile : IDisposable
     {
         try
         {
-            long length = new FileInfo(path).Length;
-            if (length == 0)
+            Microsoft.Win32.SafeHandles.SafeFileHandle handle = File.OpenHandle(path);
+            long length;
+            MemoryMappedFile map;
+            try
             {
-                throw new ModelFormatException($"{path} is empty.");
+                // Of the opened file, not of the path, which may be a link (the hub's tools keep folders of links).
+                length = RandomAccess.GetLength(handle);
+                if (length == 0)
+                {
+                    throw new ModelFormatException($"{path} is empty.");
+                }
+                map = MemoryMappedFile.CreateFromFile(
+                    handle, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
             }
-            MemoryMappedFile map = MemoryMappedFile.CreateFromFile(
-                File.OpenHandle(path), null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            catch
+            {
+                handle.Dispose();
+                throw;
+            }
             try
             {
                 return new(path, map, length);
@@ -92,7 +104,7 @@ sealed unsafe class SafetensorsFile : IDisposable
                 throw;
             }
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             throw new ModelFormatException($"{path} cannot be read: {error.Message}", error);
         }

@@ -108,7 +108,10 @@ static class SafetensorsHeader
                     offsets = ReadNumbers(ref reader);
                     break;
                 default:
-                    throw Bad(file, $"the tensor '{Printable(name)}' has a field '{Printable(field)}', which the format does not know");
+                    // The Rust reader, which defines the format, steps over it.
+                    reader.Read();
+                    reader.Skip();
+                    break;
             }
             if (again)
             {

@@ -39,6 +39,10 @@ sealed class SafetensorsModel : IDisposable
         var model = new SafetensorsModel(path);
         try
         {
+            if (File.Exists(path) && path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase))
+            {
+                throw new ModelFormatException(FolderProblem.Of(path));
+            }
             if (File.Exists(path))
             {
                 model.Add(path);
@@ -64,19 +68,9 @@ sealed class SafetensorsModel : IDisposable
         }
     }
 
-    static string NothingToOpen(string path)
-    {
-        if (!Directory.Exists(path))
-        {
-            return $"There is no model at {path}: no such folder or file.";
-        }
-        string[] others = [.. Directory.EnumerateFiles(path).Select(file => System.IO.Path.GetFileName(file)!)
-            .Where(file => file.EndsWith(".safetensors", StringComparison.Ordinal)
-                || file.EndsWith(".bin", StringComparison.Ordinal) || file.EndsWith(".gguf", StringComparison.Ordinal))
-            .Order().Take(5)];
-        return $"{path} has neither {Single} nor {Index}"
-            + (others.Length == 0 ? "." : $"; it has {string.Join(", ", others)}. Only safetensors of those two names are read.");
-    }
+    static string NothingToOpen(string path) => Directory.Exists(path)
+        ? $"{path} has neither {Single} nor {Index}. {FolderProblem.Of(path)}"
+        : FolderProblem.Of(path);
 
     void Add(string file)
     {
@@ -124,11 +118,7 @@ sealed class SafetensorsModel : IDisposable
     {
         try
         {
-            if (new FileInfo(index).Length > MaxIndexBytes)
-            {
-                throw new ModelFormatException($"{Index} is larger than {MaxIndexBytes} bytes.");
-            }
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(index),
+            using JsonDocument document = JsonDocument.Parse(ModelFile.ReadAllBytes(index, MaxIndexBytes),
                 new JsonDocumentOptions { MaxDepth = 8, AllowDuplicateProperties = false });
             return [.. document.RootElement.GetProperty("weight_map").EnumerateObject()
                 .Select(entry => (entry.Name, entry.Value.GetString() ?? ""))];

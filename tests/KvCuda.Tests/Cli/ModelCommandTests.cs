@@ -35,14 +35,13 @@ public sealed class ModelCommandTests : IDisposable
     [Fact]
     public void Init_then_convert_then_inspect()
     {
-        folder.Write("tokenizer.json", "{}");
+        folder.Write("tokenizer.json", """{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}""");
         Assert.Contains("random parameters (bf16", Succeed("init", folder["config.json"], folder["base"], "--dtype", "bf16"), StringComparison.Ordinal);
         Assert.Equal("LlamaForCausalLM", ModelConfig.Load(folder["base"]).Architecture);
 
         Succeed("convert", folder["base"], folder["shared"], "--sharing", "sandwich-middle:3");
         ModelConfig config = ModelConfig.Load(folder["shared"]);
         Assert.Equal(("LCKVLlamaForCausalLM", "0_3_3_3_3_3_3_7"), (config.Architecture, config.SharingMap));
-        Assert.Equal([2], config.EosTokens);
 
         string report = Succeed("inspect", folder["shared"]);
         Assert.Contains("Layer sharing: sandwich-middle:3", report, StringComparison.Ordinal);
@@ -56,6 +55,7 @@ public sealed class ModelCommandTests : IDisposable
         Assert.Matches(@"this map +384 +192", report);
         Assert.Matches(@"standard +1,024 +512", report);
         Assert.Contains("tokenizer   tokenizer.json", report, StringComparison.Ordinal);
+        Assert.Contains("ends        2 (config.json)", report, StringComparison.Ordinal);
         Assert.DoesNotContain("EXPERIMENTAL", report, StringComparison.Ordinal);
         Assert.Contains("EXPERIMENTAL", Succeed("inspect", folder["base"], "--sharing", "cla:2"), StringComparison.Ordinal);
 

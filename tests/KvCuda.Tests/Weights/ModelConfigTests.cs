@@ -14,9 +14,7 @@ public class ModelConfigTests
     static string Of(string architecture, string more = "") =>
         $$"""{"architectures":["{{architecture}}"],{{LlamaBody}}{{(more.Length > 0 ? "," + more : "")}}}""";
 
-    static ModelConfig Read(string json, string? generation = null) => ModelConfigReader.Read(
-        ConfigJson.Parse("config.json", Encoding.UTF8.GetBytes(json)),
-        generation is null ? null : ConfigJson.Parse("generation_config.json", Encoding.UTF8.GetBytes(generation)));
+    static ModelConfig Read(string json) => ModelConfigReader.Read(ConfigJson.Parse("config.json", Encoding.UTF8.GetBytes(json)));
 
     [Fact]
     public void A_Llama_config_is_read_with_its_defaults()
@@ -29,8 +27,7 @@ public class ModelConfigTests
         Assert.Equal(0.25f, config.AttentionScale);
         Assert.Equal([0, 0, 0, 0], config.Windows);
         Assert.Equal(DType.BF16, config.Type);
-        Assert.Equal((1, 7, 2), (config.BosToken, config.ForwardPasses, config.BackwardPasses));
-        Assert.Equal([2], config.EosTokens);
+        Assert.Equal((7, 2), (config.ForwardPasses, config.BackwardPasses));
         Assert.Equal(8, config.Rope!.InverseFrequencies.Length);
         Assert.Equal((32, 64), (config.KvSize, config.QuerySize));
     }
@@ -86,14 +83,29 @@ public class ModelConfigTests
         }
     }
 
-    [Fact]
-    public void The_generation_config_decides_where_a_text_ends()
+    [Theory]
+    [InlineData(2048, "\"rope_scaling\":null", 2048)]
+    [InlineData(128, "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":128}", 512)]
+    [InlineData(40960, "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32768}", 131072)]
+    [InlineData(131072, "\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32768}", 131072)]
+    [InlineData(32768, "\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":1e6},\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}", 131072)]
+    [InlineData(2048, "\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}", 5120)]
+    [InlineData(2048, "\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4}", 2048)]
+    [InlineData(131072, "\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"original_max_position_embeddings\":8192}", 131072)]
+    [InlineData(int.MaxValue, "\"rope_scaling\":{\"type\":\"linear\",\"factor\":1e300}", 1 << 24)]
+    [InlineData(int.MaxValue, "\"rope_scaling\":null", 1 << 24)]
+    public void A_rope_scaling_that_lengthens_lengthens_the_context(int stated, string scaling, int context)
     {
-        string json = Of("LlamaForCausalLM", "\"eos_token_id\":2");
-        Assert.Equal([5, 6], Read(json, """{"eos_token_id":[5,6]}""").EosTokens);
-        Assert.Equal([2], Read(json, """{"bos_token_id":1}""").EosTokens);
-        Assert.Equal(1, Read(json, """{"bos_token_id":1}""").BosToken);
-        Assert.Empty(Read(Of("LlamaForCausalLM", "\"eos_token_id\":-1")).EosTokens);
+        string json = Of("LlamaForCausalLM", scaling).Replace("\"max_position_embeddings\":2048", $"\"max_position_embeddings\":{stated}", StringComparison.Ordinal);
+        Assert.Equal(context, Read(json).MaxPositions);
+    }
+
+    [Fact]
+    public void Fields_that_nothing_reads_are_known_by_name()
+    {
+        using var folder = new TemporaryFolder();
+        folder.Write("config.json", Of("LlamaForCausalLM", "\"use_cache\":true,\"a_new_idea\":3,\"eos_token_id\":2,\"another\":null"));
+        Assert.Equal(["a_new_idea"], ModelConfig.Load(folder.ToString()).UnreadFields);
     }
 
     [Theory]
@@ -102,7 +114,11 @@ public class ModelConfigTests
     [InlineData("\"num_experts\":[1,1,8,8]", "num_experts asks for experts")]
     [InlineData("\"attn_logit_softcapping\":50.0", "soft caps on attention scores")]
     [InlineData("\"hidden_act\":\"xielu\"", "the activation 'xielu'")]
-    [InlineData("\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":2}", "the rope type 'longrope'")]
+    [InlineData("\"rope_scaling\":{\"rope_type\":\"longrope\",\"short_factor\":[1,1,1,1,1,1,1,1],\"long_factor\":[2,2,2,2,2,2,2,2]}", "the rope type 'longrope'")]
+    [InlineData("\"rope_scaling\":{\"rope_type\":\"spiral\",\"factor\":2}", "the rope type 'spiral'")]
+    [InlineData("\"rope_scaling\":{\"type\":\"linear\",\"facter\":2,\"factor\":2}", "the field 'facter' is not known")]
+    [InlineData("\"rope_parameters\":{\"full_attention\":{\"rope_theta\":5e5},\"rope_theta\":1e4}", "'rope_theta' is not known beside parameters per layer type")]
+    [InlineData("\"rope_parameters\":{\"full_attention\":{\"rope_theta\":5e5},\"sliding_attention\":{\"rope_theta\":1e4}}", "different rope parameters")]
     [InlineData("\"rope_scaling\":{\"type\":\"default\",\"mrope_section\":[1,2]}", "mrope_section")]
     [InlineData("\"layer_types\":[\"full_attention\",\"linear_attention\",\"full_attention\",\"full_attention\"]", "layer 1 is of type 'linear_attention'")]
     [InlineData("\"torch_dtype\":\"float8_e4m3fn\"", "weights of type 'float8_e4m3fn'")]
@@ -152,8 +168,9 @@ public class ModelConfigTests
     [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"layer_types\":[\"full_attention\"]", "layer_types has 1 entries for 4 layers")]
     [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"rope_theta\":0", "rope_theta should be a number above 0; it is 0")]
     [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"rope_scaling\":{\"type\":\"linear\"}", "factor is missing")]
+    [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"rope_scaling\":{\"factor\":4}", "no rope_type says what it scales")]
+    [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"rope_scaling\":{\"type\":\"yarn\",\"rope_type\":\"linear\",\"factor\":4}", "but type is 'yarn'")]
     [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"partial_rotary_factor\":2", "partial_rotary_factor 2")]
-    [InlineData("\"vocab_size\":100", "\"vocab_size\":100,\"eos_token_id\":\"x\"", "a token id or a list of them")]
     public void A_field_out_of_range_is_named_with_its_value(string field, string instead, string reason)
     {
         string json = Of("LlamaForCausalLM").Replace(field, instead, StringComparison.Ordinal);

@@ -36,6 +36,30 @@ public sealed class ModelWeightsTests : IDisposable
         return config;
     }
 
+    [Fact]
+    public void A_stored_head_that_differs_from_the_embedding_it_should_be_is_an_error()
+    {
+        Make(Of("LlamaForCausalLM"));
+        ModelConfig tied = Config(Of("LlamaForCausalLM", "\"tie_word_embeddings\":true"));
+        string error = Assert.Throws<ModelFormatException>(() => ModelWeights.Load(folder.ToString(), tied, _ => true)).Message;
+        Assert.Contains("tie_word_embeddings", error, StringComparison.Ordinal);
+
+        // The same bytes are no contradiction.
+        long head, embedding;
+        int bytes;
+        using (SafetensorsModel files = SafetensorsModel.Open(folder.ToString()))
+        {
+            nint end = files.Tensors.Values.Max(tensor => (nint)(tensor.Address + tensor.Bytes));
+            StoredTensor stored = files.Tensors["lm_head.weight"];
+            (head, embedding, bytes) = (end - stored.Address, end - files.Tensors["model.embed_tokens.weight"].Address, (int)stored.Bytes);
+        }
+        byte[] file = File.ReadAllBytes(folder["model.safetensors"]);
+        file.AsSpan(file.Length - (int)embedding, bytes).CopyTo(file.AsSpan(file.Length - (int)head));
+        folder.Write("model.safetensors", file);
+        using ModelWeights weights = ModelWeights.Load(folder.ToString(), tied, _ => true);
+        Assert.Equal(weights.Embedding.Address, weights.Head.Address);
+    }
+
     public static TheoryData<string> Families =>
     [
         Of("LlamaForCausalLM"), Of("LlamaForCausalLM", "\"tie_word_embeddings\":true,\"attention_bias\":true,\"mlp_bias\":true"),

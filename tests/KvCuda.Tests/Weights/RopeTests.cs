@@ -75,4 +75,37 @@ public class RopeTests
         Assert.Equal(0.5f, Read("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4.0,\"attention_factor\":0.5}", 128).Scale);
         Assert.Equal(1f, Read("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4.0,\"mscale\":1.0,\"mscale_all_dim\":1.0}", 128).Scale);
     }
+
+    [Fact]
+    public void Parameters_nested_per_layer_type_are_those_of_the_type()
+    {
+        const string nested = "\"rope_parameters\":{\"full_attention\":{\"rope_type\":\"linear\",\"factor\":8.0,\"rope_theta\":1e6},"
+            + "\"sliding_attention\":{\"rope_type\":\"default\",\"rope_theta\":1e4}}";
+        ConfigJson config = ConfigJson.Parse("config.json", Encoding.UTF8.GetBytes($"{{{nested}}}"));
+        Assert.Equal(Read("\"rope_theta\":1e6,\"rope_scaling\":{\"type\":\"linear\",\"factor\":8}", 8).InverseFrequencies,
+            Rope.Read(config, 8, 2048, "full_attention").InverseFrequencies);
+        Assert.Equal(Read("\"rope_theta\":1e4", 8).InverseFrequencies, Rope.Read(config, 8, 2048, "sliding_attention").InverseFrequencies);
+        Assert.Equal(2048, Rope.Read(config, 8, 2048, "full_attention").MaxPositions);
+        Assert.Equal([1f, 0.1f, 0.01f, 0.001f], Read("\"layer_types\":[\"sliding_attention\"]," + nested, 8).InverseFrequencies);
+    }
+
+    [Fact]
+    public void A_proportional_rotation_has_exponents_over_the_whole_head_and_leaves_the_rest_still() =>
+        // theta 10000, head 8, a quarter: int(0.25 * 8 / 2) = 1 of 4 pairs.
+        Assert.Equal([1f, 0f, 0f, 0f], Read("\"rope_parameters\":{\"rope_type\":\"proportional\",\"rope_theta\":10000.0,\"partial_rotary_factor\":0.25}", 8)
+            .InverseFrequencies);
+
+    [Theory]
+    [InlineData("longrope")]
+    [InlineData("su")]
+    [InlineData("yarn")]
+    public void LongRoPE_has_a_list_up_to_the_native_length_and_one_beyond(string type)
+    {
+        Rope rope = Read($"\"original_max_position_embeddings\":128,\"rope_scaling\":{{\"type\":\"{type}\",\"short_factor\":[1,2],\"long_factor\":[4,8]}}", 4, 4096);
+        Assert.Equal([1f, 0.005f], rope.InverseFrequencies);
+        Assert.Equal([0.25f, 0.00125f], rope.Long!.InverseFrequencies);
+        Assert.Equal((128, 4096, "longrope"), (rope.NativePositions, rope.MaxPositions, rope.Type));
+        Near(1.3093073414159542, rope.Scale); // sqrt(1 + ln 32 / ln 128)
+        Near(1.3093073414159542, rope.Long.Scale);
+    }
 }

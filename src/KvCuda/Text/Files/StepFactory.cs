@@ -16,6 +16,9 @@ sealed class StepFactory(string path)
     /// <summary>Whether the pre-tokenizer ends by spelling bytes (GPT-2's alphabet).</summary>
     public bool ByteLevel { get; private set; }
 
+    /// <summary>What tokenizer_config.json says of a space before a text; null: the file's own steps decide.</summary>
+    public bool? AddPrefixSpace { get; init; }
+
     /// <summary>The normaliser, or null.</summary>
     public Normalizer? Normalizer(JsonElement step) => IsNull(step) ? null : Normalizer(step, 0);
 
@@ -27,6 +30,8 @@ sealed class StepFactory(string path)
             case "Sequence" when depth < MaxDepth:
                 return new NormalizerSequence(
                     [.. step.GetProperty("normalizers"u8).EnumerateArray().Select(e => Normalizer(e, depth + 1))]);
+            case "Prepend" when AddPrefixSpace == false:
+                throw PrefixSpaceContradicts("the normalizer Prepend");
             case "Prepend":
                 return new PrependNormalizer(Utf8(step, "prepend"));
             case "Replace":
@@ -78,7 +83,9 @@ sealed class StepFactory(string path)
 
                 break;
             case "ByteLevel":
-                if (Flag(step, "add_prefix_space", true))
+                // transformers rebuilds a ByteLevel that stands alone with what tokenizer_config.json says.
+                bool stated = Flag(step, "add_prefix_space", true);
+                if (depth == 0 ? AddPrefixSpace ?? stated : stated)
                 {
                     steps.Add(new PrefixSpace());
                 }
@@ -118,6 +125,10 @@ sealed class StepFactory(string path)
     {
         byte[] replacement = Replacement(step);
         PrependScheme scheme = Scheme(step);
+        if (AddPrefixSpace == false && scheme != PrependScheme.Never)
+        {
+            throw PrefixSpaceContradicts($"the pre_tokenizer Metaspace with the scheme {scheme}");
+        }
         steps.Add(new MetaspaceRewriter(replacement, scheme));
         if (Flag(step, "split", true))
         {
@@ -327,6 +338,9 @@ sealed class StepFactory(string path)
 
     static bool Flag(JsonElement step, string name, bool absent) =>
         step.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value.GetBoolean() : absent;
+
+    UnsupportedModelException PrefixSpaceContradicts(string step) => new($"{path}: {step} puts a space before a text, but "
+        + "add_prefix_space in tokenizer_config.json is false; KvCuda does not build the tokenizer again without it. Correct one of them.");
 
     UnsupportedModelException Unsupported(string step, string what) =>
         new($"{path}: {step}: {what} is not supported.");
