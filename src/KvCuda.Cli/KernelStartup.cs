@@ -66,8 +66,7 @@ internal static class KernelStartup
     {
         const int sequences = 64, rows = 256, pageTokens = 64;
         long start = Stopwatch.GetTimestamp();
-        using CudaBackend backend = CudaBackend.ToCompileOnly(new(nvrtc, architecture, KernelFiles.Embedded, cache), Numerics.Fast);
-        backend.BeginPreparing(always: true);
+        using PlanningBackend backend = PlanningBackend.ToCompileOnly(new(nvrtc, architecture, KernelFiles.Embedded, cache), Numerics.Fast);
         LayerSharing sharing = LoadedModel.SharingOf(config, null);
         DType type = config.Type ?? DType.BF16;
         nint somewhere = backend.AllocateBytes("weights", 1);
@@ -78,8 +77,8 @@ internal static class KernelStartup
         KvView KvOf(int owner, bool sliding) => new(somewhere, layout.LayerOffset(owner), pageTokens, config.KvHeads, config.HeadDim, type,
             sliding ? batch.StreamPageTable(layout.ClassOf(owner)) : batch.PageTable(layout.ClassOf(owner)));
         var decoder = new Decoder(backend, config, weights, sharing, KvOf, rows, sequences);
-        decoder.Prepare(batch, PrefillMode.Converged, config.MaxPositions);
-        backend.EndPreparing();
+        decoder.Prepare(backend, batch, PrefillMode.Converged, config.MaxPositions);
+        backend.Complete();
         kernels = [.. backend.Library.Compiled];
         return Stopwatch.GetElapsedTime(start);
     }

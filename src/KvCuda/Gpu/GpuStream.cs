@@ -34,6 +34,12 @@ internal sealed unsafe class GpuStream : IDisposable
         return new(context, handle, owned: true);
     }
 
+    /// <summary>A stream on which nothing can be queued: whoever launches on it only asks for the kernel.</summary>
+    public static GpuStream Nowhere(GpuContext context) => new(context, -1, owned: false);
+
+    /// <summary>Nothing can be queued.</summary>
+    public bool IsNowhere => Handle == -1;
+
     /// <summary>Uses a CUstream that other code made in this context and keeps alive.</summary>
     public static GpuStream External(GpuContext context, nint handle) => new(context, handle, owned: false);
 

@@ -5,8 +5,8 @@ using KvCuda.Interop;
 namespace KvCuda.Kernels;
 
 /// <summary>
-/// One compiled function with one argument struct. It is usable when <see cref="KernelLibrary.Complete"/> has returned;
-/// launching allocates nothing.
+/// One compiled function with one argument struct. The first launch waits for everything that still compiles
+/// (<see cref="KernelLibrary.Complete"/>); after that launching allocates nothing.
 /// </summary>
 internal abstract class Kernel
 {
@@ -31,13 +31,11 @@ internal abstract class Kernel
     /// <summary>The function on the device, once loaded.</summary>
     public GpuFunction Function { get; internal set; } = null!;
 
+    private protected bool IsLoaded => Function is not null;
+
     [DoesNotReturn]
     private protected void ThrowTooMuchShared(in Grid grid) => throw new ArgumentException(
         $"{Source}: a launch of {grid} was asked for, but the kernel was loaded for at most {DynamicSharedBytes} dynamic shared bytes.");
-
-    [DoesNotReturn]
-    private protected void ThrowNotLoaded() => throw new InvalidOperationException(
-        $"{Source} is not compiled yet: call {nameof(KernelLibrary)}.{nameof(KernelLibrary.Complete)} after the last load.");
 }
 
 /// <inheritdoc cref="Kernel"/>
@@ -51,13 +49,13 @@ internal sealed unsafe class Kernel<TArgs> : Kernel where TArgs : unmanaged
     /// <param name="args">copied at once; the caller may change it afterwards</param>
     public void Launch(GpuStream stream, in Grid grid, in TArgs args)
     {
-        if (Library.Preparing)
+        if (stream.IsNowhere)
         {
             return;
         }
-        if (Function is null)
+        if (!IsLoaded)
         {
-            ThrowNotLoaded();
+            Library.Complete();
         }
         if (grid.SharedBytes > DynamicSharedBytes)
         {

@@ -13,11 +13,6 @@ internal sealed class KernelLibrary(GpuContext context, KernelCompiler compiler)
     readonly Dictionary<string, Entry> entries = [];
     bool disposed;
 
-    /// <summary>
-    /// While set, launches queue nothing: who launches only tells which kernels it will need, and they start to compile.
-    /// </summary>
-    public bool Preparing { get; set; }
-
     /// <summary>Every kernel that was asked for.</summary>
     public IEnumerable<Kernel> Kernels => entries.Values.Select(entry => entry.Kernel);
 

@@ -3,9 +3,8 @@ using System.Diagnostics.CodeAnalysis;
 namespace KvCuda.Kernels;
 
 /// <summary>
-/// The variants of one kernel by what is baked into them. A variant is compiled when it is first asked for; while the
-/// library is <see cref="KernelLibrary.Preparing"/> nobody waits for it, so that many compile at the same time. Looking one
-/// up allocates nothing.
+/// The variants of one kernel by what is baked into them. A variant starts to compile when it is first asked for, and its first
+/// launch waits for it. Looking one up allocates nothing.
 /// </summary>
 internal sealed class Variants<TKey, [DynamicallyAccessedMembers(ArgsContract.Fields)] TArgs>(
     KernelLibrary library, Func<TKey, KernelSource<TArgs>> source, Func<TKey, int>? dynamicSharedBytes = null)
@@ -14,7 +13,7 @@ internal sealed class Variants<TKey, [DynamicallyAccessedMembers(ArgsContract.Fi
 {
     readonly Dictionary<TKey, Kernel<TArgs>> kernels = [];
 
-    /// <summary>The variant, ready to launch.</summary>
+    /// <summary>The variant.</summary>
     public Kernel<TArgs> this[TKey key]
     {
         get
@@ -22,10 +21,6 @@ internal sealed class Variants<TKey, [DynamicallyAccessedMembers(ArgsContract.Fi
             if (!kernels.TryGetValue(key, out Kernel<TArgs>? kernel))
             {
                 kernels[key] = kernel = library.Load(source(key), dynamicSharedBytes?.Invoke(key) ?? 0);
-            }
-            if (kernel.Function is null && !library.Preparing)
-            {
-                library.Complete();
             }
             return kernel;
         }

@@ -187,7 +187,9 @@ internal sealed class Batch
     /// <param name="withTables">false: the page tables there are still right</param>
     public void Upload(bool withTables = true)
     {
-        PaddedRows = IsDecode ? Math.Min(backend.BucketOf(RowCount), Math.Min(MaxRows, MaxWanted)) : RowCount;
+        PaddedRows = IsDecode && backend.Recorder is { } recorder
+            ? Math.Min(recorder.BucketOf(RowCount), Math.Min(MaxRows, MaxWanted))
+            : RowCount;
         Tokens[RowCount..PaddedRows].Fill(-1);
         Positions[RowCount..PaddedRows].Clear();
         Sequences[RowCount..PaddedRows].Fill(-1);

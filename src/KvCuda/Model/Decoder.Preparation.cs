@@ -1,3 +1,4 @@
+using KvCuda.Backends;
 using KvCuda.Tensors;
 
 namespace KvCuda.Model;
@@ -6,10 +7,19 @@ namespace KvCuda.Model;
 internal sealed partial class Decoder
 {
     /// <summary>Walks decode steps of few and many sequences, and prompts of all the sizes that kernels are chosen by.</summary>
+    /// <param name="planner">asks for kernels and computes nothing</param>
     /// <param name="batch">filled and left empty</param>
     /// <param name="mode">how prompts run</param>
     /// <param name="maxContext">longest sequence</param>
-    public void Prepare(Batch batch, PrefillMode mode, int maxContext)
+    public void Prepare(IPlanningBackend planner, Batch batch, PrefillMode mode, int maxContext)
+    {
+        // note: the copy shares this decoder's memory, so its passes must not allocate (none of them slides).
+        var dry = (Decoder)MemberwiseClone();
+        dry.backend = planner;
+        dry.Prepare(batch, mode, maxContext);
+    }
+
+    void Prepare(Batch batch, PrefillMode mode, int maxContext)
     {
         int most = Math.Min(batch.MaxSequences, Math.Min(batch.MaxRows, batch.MaxWanted));
         foreach (int sequences in new[] { 1, 2, 3, 5, 16, most }.Where(n => n <= most).Distinct())

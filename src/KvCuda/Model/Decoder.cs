@@ -12,7 +12,7 @@ namespace KvCuda.Model;
 /// </summary>
 internal sealed partial class Decoder
 {
-    readonly IBackend backend;
+    IBackend backend; // another one only in the copy that Prepare makes
     readonly ModelConfig config;
     readonly ModelWeights weights;
     readonly LayerSharing sharing;
@@ -64,16 +64,16 @@ internal sealed partial class Decoder
             kv = sliding;
             work.MakeStreams(backend);
         }
-        if (!batch.IsDecode)
+        if (!batch.IsDecode || backend.Recorder is not { } recorder)
         {
             return Walk(batch, mode);
         }
         // Every decode of so many rows, sliding or not, is the same list of verbs over the same addresses.
-        if (!backend.Replay(batch.RecordingKey))
+        if (!recorder.Replay(batch.RecordingKey))
         {
-            backend.BeginRecording(batch.RecordingKey);
+            recorder.BeginRecording(batch.RecordingKey);
             Walk(batch, mode);
-            backend.EndRecording();
+            recorder.EndRecording();
         }
         return work.Logits.Top(batch.WantedCount);
     }

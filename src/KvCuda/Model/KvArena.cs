@@ -17,6 +17,7 @@ internal sealed class KvArena : IKvBytes
     const long ChunkBytes = 64L << 20;
 
     readonly IBackend backend;
+    readonly IHostTier? tier;    // where chunks are
     readonly nint[] chunks;
     readonly long chunkBytes;    // whole slabs, so that no page lies in two chunks
     long waited;                 // verbs already wait for the copies of lists up to this number
@@ -32,13 +33,20 @@ internal sealed class KvArena : IKvBytes
         Address = backend.AllocateBytes("key/value arena", store.ArenaBytes);
         chunkBytes = Math.Max(1, ChunkBytes / store.SlabBytes) * store.SlabBytes;
         chunks = new nint[(store.HostArenaBytes + chunkBytes - 1) / chunkBytes];
+        tier = backend.HostTier;
+        if (chunks.Length > 0 && tier is null)
+        {
+            throw new InvalidRequestException(
+                $"A host tier (--host-kv-budget, HostKvBudgetBytes) was asked for, but {backend.Name} keeps keys and values in "
+                + "host memory anyway; give --kv-budget (KvBudgetBytes) more instead.");
+        }
         for (int i = 0; i < chunks.Length; i++)
         {
             progress((double)i / chunks.Length);
             long done = i * chunkBytes;
             try
             {
-                chunks[i] = backend.AllocateHost(Math.Min(chunkBytes, store.HostArenaBytes - done));
+                chunks[i] = tier!.AllocateHost(Math.Min(chunkBytes, store.HostArenaBytes - done));
             }
             catch (DeviceException e)
             {
@@ -69,18 +77,18 @@ internal sealed class KvArena : IKvBytes
             switch (copy.Move)
             {
                 case PageMove.Down:
-                    backend.CopyToHost(Host(copy.Destination), Device(copy.Source), copy.Bytes);
+                    tier!.CopyToHost(Host(copy.Destination), Device(copy.Source), copy.Bytes);
                     break;
                 case PageMove.Up:
-                    backend.CopyFromHost(Device(copy.Destination), Host(copy.Source), copy.Bytes);
+                    tier!.CopyFromHost(Device(copy.Destination), Host(copy.Source), copy.Bytes);
                     up = true;
                     break;
                 default:
                     if (beside)
                     {
                         // It may read what came up, or write where a copy down reads.
-                        backend.Fence(copies.Number);
-                        backend.WaitFor(copies.Number);
+                        tier!.Fence(copies.Number);
+                        tier!.WaitFor(copies.Number);
                         beside = up = false;
                     }
                     backend.CopyBytes(Device(copy.Destination), Device(copy.Source), copy.Bytes);
@@ -90,7 +98,7 @@ internal sealed class KvArena : IKvBytes
         }
         if (beside)
         {
-            backend.Fence(copies.Number);
+            tier!.Fence(copies.Number);
         }
         if (up || copies.OverwritesOwn)
         {
@@ -102,7 +110,7 @@ internal sealed class KvArena : IKvBytes
     {
         if (number > waited)
         {
-            backend.WaitFor(number);
+            tier!.WaitFor(number);
             waited = number;
         }
     }

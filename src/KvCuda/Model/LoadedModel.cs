@@ -52,11 +52,11 @@ internal sealed class LoadedModel : IDisposable
         Memory = new(backend, config, Sharing, KvType, MaxContext, options, share => report("host tier", share));
         decoder = new(backend, config, weights, Sharing, Memory.ViewOf, options.MaxRows, Memory.Batch.MaxWanted);
         Pass = new(Memory, decoder, Sharing, options.Prefill);
-        if (backend.BeginPreparing(options.PreparesAlways))
+        if (backend.Planner(options.PreparesAlways) is { } planner)
         {
             report("device", 0);
-            decoder.Prepare(Memory.Batch, options.Prefill, MaxContext);
-            backend.EndPreparing();
+            decoder.Prepare(planner, Memory.Batch, options.Prefill, MaxContext);
+            planner.Complete();
         }
         report("ready", 1);
     }

@@ -27,6 +27,19 @@ internal static class Expect
         }
     }
 
+    /// <summary>y = x · weightᵀ (+ bias) fits together.</summary>
+    public static void Product(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, [CallerMemberName] string verb = "")
+    {
+        Shape(weight, y.Columns, x.Columns, verb: verb);
+        Shape(y, x.Rows, weight.Rows, verb: verb);
+        Type(y, DType.F32, verb: verb);
+        Type(x, DType.F32, verb: verb);
+        if (!bias.IsNone)
+        {
+            Shape(bias, 1, weight.Rows, verb: verb);
+        }
+    }
+
     /// <summary>Where rows slide, their spans and their second query are there and of the shape of the rows.</summary>
     public static void Streams(in BatchRows rows, in Tensor q, in Tensor sinkQuery, [CallerMemberName] string verb = "")
     {

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using KvCuda.Tensors;
 
@@ -8,7 +7,7 @@ namespace KvCuda.Backends.Cpu;
 /// The verbs on the processor: SIMD kernels on a team of threads, weights used in place. Runs every verb at once, so
 /// nothing is ever pending. All of it is in numerics class "consistent".
 /// </summary>
-internal sealed unsafe class CpuBackend : IBackend
+internal sealed unsafe class CpuBackend : Verbs, IBackend
 {
     readonly ThreadTeam team;
     readonly InstructionSet set;
@@ -28,9 +27,14 @@ internal sealed unsafe class CpuBackend : IBackend
 
     public string Name { get; }
 
-    public VerbCounters Counters { get; } = new();
-
     public bool TakesInt8Weights => true;
+
+    // Keys and values are in host memory anyway, verbs run at once, and kernels are compiled by .NET.
+    public IHostTier? HostTier => null;
+
+    public IRecorder? Recorder => null;
+
+    public IPlanningBackend? Planner(bool always) => null;
 
     // --- memory ---
 
@@ -91,195 +95,87 @@ internal sealed unsafe class CpuBackend : IBackend
         allocations.Clear();
     }
 
-    // --- tokens to vectors ---
+    // --- bodies of the verbs ---
 
-    public void Embed(in Tensor x, in Tensor table, in Tensor index)
-    {
-        Counters.Count(nameof(Embed));
-        Expect.Shape(x, index.Columns, table.Columns);
-        Rows(kernels.Rows.Embed, x, new() { Weight = Pointer(table), Type = table.Type, Index = Ints(index), Limit = table.Rows });
-    }
-
-    public void EmbedAdd(in Tensor x, in Tensor table, in Tensor index)
-    {
-        Counters.Count(nameof(EmbedAdd));
-        Expect.Shape(x, index.Columns, table.Columns);
-        Rows(kernels.Rows.EmbedAdd, x,
+    protected override void EmbedRows(in Tensor x, in Tensor table, in Tensor index, bool add) =>
+        Rows(add ? kernels.Rows.EmbedAdd : kernels.Rows.Embed, x,
             new() { Weight = Pointer(table), Type = table.Type, Index = Ints(index), Limit = table.Rows });
-    }
 
-    public void Gather(in Tensor y, in Tensor x, in Tensor index)
-    {
-        Counters.Count(nameof(Gather));
-        Expect.Shape(y, index.Columns, x.Columns);
+    protected override void GatherRows(in Tensor y, in Tensor x, in Tensor index) =>
         Rows(&RowKernels.Gather, y, new() { X = Floats(x), Index = Ints(index), Limit = x.Rows });
-    }
 
-    public void Scatter(in Tensor y, in Tensor x, in Tensor index)
+    protected override void ScatterRows(in Tensor y, in Tensor x, in Tensor index) => RowKernels.Run(team, &RowKernels.Scatter, new()
     {
-        Counters.Count(nameof(Scatter));
-        Expect.Shape(x, index.Columns, y.Columns);
-        RowKernels.Run(team, &RowKernels.Scatter, new()
-        {
-            Y = Floats(y), X = Floats(x), Index = Ints(index), Limit = y.Rows, Rows = x.Rows, Columns = x.Columns,
-        });
-    }
+        Y = Floats(y), X = Floats(x), Index = Ints(index), Limit = y.Rows, Rows = x.Rows, Columns = x.Columns,
+    });
 
-    // --- norms ---
+    protected override void RmsNormRows(in Tensor y, in Tensor x, in Tensor weight, float epsilon) =>
+        Rows(kernels.Rows.RmsNorm, y, new() { X = Floats(x), Weight = Pointer(weight), Type = weight.Type, Epsilon = epsilon });
 
-    public void RmsNorm(in Tensor y, in Tensor x, in Tensor weight, float epsilon)
-    {
-        Counters.Count(nameof(RmsNorm));
-        Expect.Shape(y, x.Rows, x.Columns);
-        Expect.Shape(weight, 1, x.Columns);
-        Rows(kernels.Rows.RmsNorm, y,
-            new() { X = Floats(x), Weight = Pointer(weight), Type = weight.Type, Epsilon = epsilon });
-    }
-
-    public void LayerNorm(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, float epsilon)
-    {
-        Counters.Count(nameof(LayerNorm));
-        Expect.Shape(y, x.Rows, x.Columns);
-        Expect.Shape(weight, 1, x.Columns);
-        Expect.Shape(bias, 1, x.Columns);
+    protected override void LayerNormRows(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, float epsilon) =>
         Rows(kernels.Rows.LayerNorm, y, new()
         {
             X = Floats(x), Weight = Pointer(weight), Type = weight.Type, Bias = Pointer(bias), BiasType = bias.Type,
             Epsilon = epsilon,
         });
-    }
 
-    // --- products ---
+    protected override void Multiply(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, bool add) =>
+        kernels.MatMul(team, Product(y, x, weight, bias, add), weight.Type);
 
-    public void MatMul(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias = default)
+    // x is prepared once, and the team wakes once. A matrix of another type than the first is multiplied by itself.
+    protected override void MultiplyTogether(in Tensor x, ReadOnlySpan<Projection> projections)
     {
-        Counters.Count(nameof(MatMul));
-        Product(y, x, weight, bias, accumulate: false);
-    }
-
-    public void MatMulAdd(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias = default)
-    {
-        Counters.Count(nameof(MatMulAdd));
-        Product(y, x, weight, bias, accumulate: true);
-    }
-
-    public void MatMulGate(in Tensor g, in Tensor up, in Tensor x, in Tensor gateWeight, in Tensor upWeight, in Tensor gateBias,
-        in Tensor upBias, Activation activation)
-    {
-        Counters.Count(nameof(MatMulGate));
         ProductSet products = default;
-        products.Add(Checked(g, x, gateWeight, gateBias));
-        Add(ref products, up, x, upWeight, upBias, gateWeight.Type);
-        kernels.MatMul(team, products, gateWeight.Type);
-        Gate(g, g, up, activation);
-    }
-
-    public void MatMulQkv(in KvView kv, in Tensor q, in Tensor k, in Tensor v, in Tensor x, in QkvWeights weights, in Tensor cosSin,
-        in BatchRows rows, in Tensor changed = default)
-    {
-        Counters.Count(nameof(MatMulQkv));
-        DType type = q.IsNone ? weights.Key.Type : weights.Query.Type;
-        ProductSet products = default;
-        if (!q.IsNone)
+        DType type = default;
+        foreach (ref readonly Projection projection in projections)
         {
-            Add(ref products, q, x, weights.Query, weights.QueryBias, type);
-        }
-        if (!k.IsNone)
-        {
-            Add(ref products, k, x, weights.Key, weights.KeyBias, type);
-            Add(ref products, v, x, weights.Value, weights.ValueBias, type);
+            if (projection.Y.IsNone)
+            {
+                continue;
+            }
+            Product product = Product(projection.Y, x, projection.Weight, projection.Bias);
+            type = products.Count == 0 ? projection.Weight.Type : type;
+            if (projection.Weight.Type == type)
+            {
+                products.Add(product);
+            }
+            else
+            {
+                kernels.MatMul(team, product, projection.Weight.Type);
+            }
         }
         if (products.Count > 0)
         {
             kernels.MatMul(team, products, type);
         }
-        if (!q.IsNone && !cosSin.IsNone)
-        {
-            Rotate(q, cosSin, kv.HeadDim);
-        }
-        if (!k.IsNone)
-        {
-            ((IBackend)this).RotateStoreKv(kv, default, k, v, cosSin, rows, changed);
-        }
     }
 
-    void Product(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, bool accumulate,
-        [CallerMemberName] string verb = "") => kernels.MatMul(team, Checked(y, x, weight, bias, accumulate, verb), weight.Type);
-
-    // One of several products with the same x; a matrix of another type is multiplied at once.
-    void Add(ref ProductSet products, in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, DType type, [CallerMemberName] string verb = "")
+    static Product Product(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, bool add = false) => new()
     {
-        Product product = Checked(y, x, weight, bias, verb: verb);
-        if (weight.Type == type)
-        {
-            products.Add(product);
-        }
-        else
-        {
-            kernels.MatMul(team, product, weight.Type);
-        }
-    }
+        Y = Floats(y), X = Floats(x), Weight = Pointer(weight), Bias = Pointer(bias), BiasType = bias.Type,
+        Rows = x.Rows, Inputs = x.Columns, Outputs = weight.Rows, Accumulate = add,
+    };
 
-    static Product Checked(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, bool accumulate = false, [CallerMemberName] string verb = "")
-    {
-        Expect.Shape(weight, y.Columns, x.Columns, verb: verb);
-        Expect.Shape(y, x.Rows, weight.Rows, verb: verb);
-        if (!bias.IsNone)
-        {
-            Expect.Shape(bias, 1, weight.Rows, verb: verb);
-        }
-        return new()
-        {
-            Y = Floats(y), X = Floats(x), Weight = Pointer(weight), Bias = Pointer(bias), BiasType = bias.Type,
-            Rows = x.Rows, Inputs = x.Columns, Outputs = weight.Rows, Accumulate = accumulate,
-        };
-    }
-
-    // --- element-wise ---
-
-    public void Gate(in Tensor y, in Tensor gate, in Tensor up, Activation activation)
-    {
-        Counters.Count(nameof(Gate));
-        Expect.Shape(gate, y.Rows, y.Columns);
-        Expect.Shape(up, y.Rows, y.Columns);
+    protected override void GateRows(in Tensor y, in Tensor gate, in Tensor up, Activation activation) =>
         Rows(kernels.Rows.Gate, y, new() { X = Floats(gate), X2 = Floats(up), Activation = activation });
-    }
 
-    public void Activate(in Tensor x, Activation activation)
-    {
-        Counters.Count(nameof(Activate));
+    protected override void ActivateRows(in Tensor x, Activation activation) =>
         Rows(kernels.Rows.Activate, x, new() { Activation = activation });
-    }
 
-    // --- positions and the key/value store ---
-
-    public void RopeAngles(in Tensor cosSin, in Tensor positions, in Tensor inverseFrequency, float scale)
-    {
-        Counters.Count(nameof(RopeAngles));
-        int pairs = inverseFrequency.Columns;
-        Expect.Shape(cosSin, positions.Columns, 2 * pairs);
+    protected override void Angles(in Tensor cosSin, in Tensor positions, in Tensor inverseFrequency, float scale) =>
         RowKernels.Run(team, &RowKernels.Angles, new()
         {
-            Y = Floats(cosSin), X = Floats(inverseFrequency), Index = Ints(positions), Rows = cosSin.Rows, Columns = 2 * pairs,
-            Pairs = pairs, Epsilon = scale,
+            Y = Floats(cosSin), X = Floats(inverseFrequency), Index = Ints(positions), Rows = cosSin.Rows,
+            Columns = cosSin.Columns, Pairs = inverseFrequency.Columns, Epsilon = scale,
         });
-    }
 
-    public void Rotate(in Tensor x, in Tensor cosSin, int headDim)
+    protected override void RotateRows(in Tensor x, in Tensor cosSin, int headDim) => RowKernels.Run(team, &RowKernels.Rotate, new()
     {
-        Counters.Count(nameof(Rotate));
-        Expect.Shape(cosSin, x.Rows, cosSin.Columns);
-        RowKernels.Run(team, &RowKernels.Rotate, new()
-        {
-            Y = Floats(x), X = Floats(cosSin), Rows = x.Rows, Columns = x.Columns, HeadDim = headDim, Pairs = cosSin.Columns / 2,
-        });
-    }
+        Y = Floats(x), X = Floats(cosSin), Rows = x.Rows, Columns = x.Columns, HeadDim = headDim, Pairs = cosSin.Columns / 2,
+    });
 
-    public void StoreKv(in KvView kv, in Tensor k, in Tensor v, in BatchRows rows, in Tensor changed = default)
+    protected override void Store(in KvView kv, in Tensor k, in Tensor v, in BatchRows rows, in Tensor changed)
     {
-        Counters.Count(nameof(StoreKv));
-        Expect.Shape(k, rows.Count, kv.KvHeads * kv.HeadDim);
-        Expect.Shape(v, rows.Count, kv.KvHeads * kv.HeadDim);
         KvKernels.Arguments arguments = new()
         {
             Kv = new(kv), K = Floats(k), V = Floats(v), Positions = Ints(rows.Positions), Sequences = Ints(rows.Sequences),
@@ -294,9 +190,8 @@ internal sealed unsafe class CpuBackend : IBackend
         team.Run(share, &arguments, 2 * team.Members, alone: k.Count < RowKernels.WorthSharing);
     }
 
-    public void ZeroKv(in KvView kv, in BatchRows rows)
+    protected override void Zero(in KvView kv, in BatchRows rows)
     {
-        Counters.Count(nameof(ZeroKv));
         KvKernels.Arguments arguments = new()
         {
             Kv = new(kv), Positions = Ints(rows.Positions), Sequences = Ints(rows.Sequences), Rows = rows.Count,
@@ -311,27 +206,16 @@ internal sealed unsafe class CpuBackend : IBackend
         }
     }
 
-    public void Attend(in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask,
-        in Tensor sinkQuery = default)
-    {
-        Counters.Count(nameof(Attend));
-        Expect.Shape(q, rows.Count, y.Columns);
-        Expect.Streams(rows, q, sinkQuery);
-        kernels.Attend(team, new()
+    protected override void AttendRows(in Tensor y, in Tensor q, in KvView kv, in BatchRows rows, in AttentionMask mask,
+        in Tensor sinkQuery) => kernels.Attend(team, new()
         {
             Y = Floats(y), Q = Floats(q), Kv = new(kv), Mask = mask, Positions = Ints(rows.Positions),
             Sequences = Ints(rows.Sequences), Rows = rows.Count, Heads = q.Columns / kv.HeadDim,
             SinkQ = (float*)Pointer(sinkQuery), Spans = (int*)Pointer(rows.Streams.Spans),
         });
-    }
 
-    // --- the next token ---
-
-    public void Sample(in Tensor tokens, in Tensor logits, in Tensor parameters, in Tensor history)
+    protected override void SampleRows(in Tensor tokens, in Tensor logits, in Tensor parameters, in Tensor history)
     {
-        Counters.Count(nameof(Sample));
-        Expect.Shape(tokens, 1, logits.Rows);
-        Expect.Shape(parameters, logits.Rows, SampleRow.Words);
         ReadOnlySpan<SampleRow> rows = parameters.Span<SampleRow>();
         for (int row = 0; row < logits.Rows; row++)
         {
@@ -352,17 +236,7 @@ internal sealed unsafe class CpuBackend : IBackend
 
     static void* Pointer(in Tensor tensor) => (void*)tensor.Address;
 
-    static float* Floats(in Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string operand = "",
-        [CallerMemberName] string verb = "")
-    {
-        Expect.Type(tensor, DType.F32, operand, verb);
-        return (float*)tensor.Address;
-    }
+    static float* Floats(in Tensor tensor) => (float*)tensor.Address;
 
-    static int* Ints(in Tensor tensor, [CallerArgumentExpression(nameof(tensor))] string operand = "",
-        [CallerMemberName] string verb = "")
-    {
-        Expect.Type(tensor, DType.I32, operand, verb);
-        return (int*)tensor.Address;
-    }
+    static int* Ints(in Tensor tensor) => (int*)tensor.Address;
 }

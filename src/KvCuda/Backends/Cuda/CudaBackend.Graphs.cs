@@ -12,7 +12,7 @@ internal sealed partial class CudaBackend
 
     public bool Replay(int key)
     {
-        if (library.Preparing || !recordings.TryGetValue(key, out Recording? known) || known.Graph is null)
+        if (!recordings.TryGetValue(key, out Recording? known) || known.Graph is null)
         {
             return false;
         }
@@ -25,7 +25,7 @@ internal sealed partial class CudaBackend
     public void BeginRecording(int key)
     {
         using GpuContext.Scope scope = Begin();
-        if (library.Preparing || recordings.TryAdd(key, new()))
+        if (recordings.TryAdd(key, new()))
         {
             return;
         }

@@ -15,17 +15,16 @@ namespace KvCuda.Backends.Cuda;
 /// In class fast, calls of prompt size use other products than decode steps, so a decode row that shares a call with a
 /// long prompt may differ in its last bits.
 /// </summary>
-internal sealed unsafe partial class CudaBackend : IBackend
+internal sealed unsafe partial class CudaBackend : CudaVerbs, IBackend, IRecorder, IHostTier
 {
     const int StagingHalfBytes = 4 << 20;
 
     readonly GpuContext context;
-    readonly GpuStream stream;
-    readonly KernelLibrary library;
+    readonly Numerics numerics;
     readonly StagingRing staging;
     readonly Dictionary<nint, GpuMemory> allocations = [];
     readonly Dictionary<nint, Tensor> weights = []; // by the host's address: tied weights are one copy
-    readonly bool preparesAlways;
+    readonly bool plansAlways;
     GpuMemory? scratch;
     bool disposed;
 
@@ -35,29 +34,38 @@ internal sealed unsafe partial class CudaBackend : IBackend
     /// <param name="files">the device code</param>
     /// <param name="numerics">what may depend on a call's size</param>
     public CudaBackend(CudaLibraries libraries, GpuContext context, GpuStream stream, KernelFiles files, Numerics numerics)
+        : base(NewLibrary(libraries, context, files), stream, numerics)
     {
         this.context = context;
-        this.stream = stream;
-        KernelCache? cache = KernelCache.Open(KernelCache.DefaultDirectory(), out _);
-        library = new(context, new(libraries.Compiler, context.Device.Architecture, files, cache));
+        this.numerics = numerics;
         staging = new(stream, StagingHalfBytes);
         // Under the host runner a kernel takes g++ a while, and tests use few of those that an engine may need.
-        preparesAlways = !libraries.Driver.IsHostRunner;
+        plansAlways = !libraries.Driver.IsHostRunner;
         Counters = new() { Launches = Launches };
-        MakeLaunchers(numerics);
         Name = $"{(libraries.Driver.IsHostRunner ? "cuda-host" : $"cuda:{context.Device.Handle}")} ({context.Device.Name}, " +
             $"NVRTC {libraries.Compiler.Version})";
     }
 
+    static KernelLibrary NewLibrary(CudaLibraries libraries, GpuContext context, KernelFiles files)
+    {
+        KernelCache? cache = KernelCache.Open(KernelCache.DefaultDirectory(), out _);
+        return new(context, new(libraries.Compiler, context.Device.Architecture, files, cache));
+    }
+
     public string Name { get; }
 
-    public VerbCounters Counters { get; }
+    public bool TakesInt8Weights => false;
+
+    public IHostTier? HostTier => this;
+
+    public IRecorder? Recorder => this;
+
+    public IPlanningBackend? Planner(bool always) => always || plansAlways ? new PlanningBackend(library, numerics) : null;
+
+    public void WarmUp(DType weights, DType kv) { }
 
     /// <summary>The stream that every verb is queued on.</summary>
     public GpuStream Stream => stream;
-
-    // Few rows cost what they are; of larger batches a graph serves several sizes.
-    public int BucketOf(int rows) => rows <= 8 ? rows : rows <= 32 ? (rows + 3) & ~3 : (rows + 15) & ~15;
 
     // Launches per kernel so far, most frequent first.
     IEnumerable<(string Name, long Count)> Launches() => library.Kernels.Where(kernel => kernel.Launches > 0)
@@ -118,10 +126,6 @@ internal sealed unsafe partial class CudaBackend : IBackend
     {
         get
         {
-            if (context.IsImaginary)
-            {
-                return default;
-            }
             (long free, long total) = context.Memory();
             return new(free, total);
         }
@@ -132,10 +136,6 @@ internal sealed unsafe partial class CudaBackend : IBackend
 
     public nint AllocateBytes(string name, long bytes)
     {
-        if (context.IsImaginary)
-        {
-            return ImaginaryAddress;
-        }
         using GpuContext.Scope scope = Begin();
         var memory = new GpuMemory(context, bytes, name);
         allocations.Add(memory.Address, memory);
@@ -155,7 +155,7 @@ internal sealed unsafe partial class CudaBackend : IBackend
 
     public Tensor Load(in Tensor hostWeight)
     {
-        if (hostWeight.IsNone || context.IsImaginary)
+        if (hostWeight.IsNone)
         {
             return hostWeight;
         }
@@ -177,10 +177,6 @@ internal sealed unsafe partial class CudaBackend : IBackend
     public void Write(in Tensor destination, ReadOnlySpan<byte> source)
     {
         ExpectBytes(destination, source.Length);
-        if (library.Preparing)
-        {
-            return;
-        }
         using GpuContext.Scope scope = Begin();
         staging.Write(destination.Address, source);
     }
@@ -188,20 +184,12 @@ internal sealed unsafe partial class CudaBackend : IBackend
     public void Read(Span<byte> destination, in Tensor source)
     {
         ExpectBytes(source, destination.Length);
-        if (library.Preparing)
-        {
-            return;
-        }
         using GpuContext.Scope scope = Begin();
         staging.Read(destination, source.Address);
     }
 
     public void CopyBytes(nint destination, nint source, long bytes)
     {
-        if (library.Preparing)
-        {
-            return;
-        }
         using GpuContext.Scope scope = Begin();
         stream.Copy(destination, source, bytes);
     }
@@ -220,11 +208,6 @@ internal sealed unsafe partial class CudaBackend : IBackend
             return;
         }
         disposed = true;
-        if (context.IsImaginary)
-        {
-            library.Dispose();
-            return;
-        }
         // Nothing may be freed under work that still runs. After a failure there is nothing to wait for.
         if (context.Lost is null)
         {
@@ -245,13 +228,9 @@ internal sealed unsafe partial class CudaBackend : IBackend
         context.Dispose();
     }
 
-    // Memory that verbs use among themselves, in stream order. It grows before a pass is captured, never within one.
-    nint Scratch(long bytes)
+    // It grows before a pass is captured, never within one.
+    protected override nint Scratch(long bytes)
     {
-        if (context.IsImaginary)
-        {
-            return ImaginaryAddress;
-        }
         if (scratch is null || scratch.Bytes < bytes)
         {
             if (recording is not null)
@@ -267,9 +246,7 @@ internal sealed unsafe partial class CudaBackend : IBackend
         return scratch.Address;
     }
 
-    // Every verb starts here: the context is this thread's, and nothing has failed so far.
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    GpuContext.Scope Begin()
+    protected override GpuContext.Scope Begin()
     {
         if (context.Lost is not null || disposed)
         {
