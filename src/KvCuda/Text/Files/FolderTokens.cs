@@ -84,6 +84,7 @@ sealed class FolderTokens
     /// and of config.json), since a model trained to stop with one of them is not helped by running past it.
     /// </summary>
     /// <param name="tokenToId">null: there is no tokenizer, and only ids count</param>
+    /// <param name="idToToken">spells an id for people; null: ids are not spelled</param>
     /// <exception cref="ModelFormatException">The end token is not in the vocabulary.</exception>
     public IReadOnlyList<EndToken> Ends(Func<string, int?>? tokenToId, Func<int, string?>? idToToken = null)
     {
