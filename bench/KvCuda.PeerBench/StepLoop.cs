@@ -102,7 +102,7 @@ internal sealed class StepLoop
             {
                 for (long from = 0; from < bytes; from += numbers.Length)
                 {
-                    model.Memory.Arena.Write((long)page * KvView.GranuleBytes + from,
+                    model.Memory.Arena.Write((long)page * KvPageShape.GranuleBytes + from,
                         numbers.AsSpan(0, (int)Math.Min(numbers.Length, bytes - from)));
                 }
             }

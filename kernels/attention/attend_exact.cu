@@ -42,7 +42,7 @@ attend_exact(const __grid_constant__ AttendExactArgs args) {
     const i32 thread = threadIdx.x, row = blockIdx.y, first_head = blockIdx.x * HEADS;
     const i32 kv_head = first_head / (args.heads / args.kv_heads);
     const i32 sequence = args.sequences[row];
-    const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, sizeof(KV)};
+    const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, 8 * sizeof(KV)};
     const Visible visible = sequence < 0 ? Visible() : Visible(args.mask, row, args.positions[row]);
 
     const i64 row_start = ((i64)row * args.heads + first_head) * HEAD_DIM;

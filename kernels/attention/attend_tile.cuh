@@ -39,7 +39,7 @@ struct TileTokens {
     // Starts copying the keys (or the values) of a chunk; tokens that no row sees become zeros, because zero weights times
     // whatever is in a page that nobody wrote (NaN, in tests) must stay zero.
     template <i32 Threads> __device__ __forceinline__ void copy(KV* shared, i32 chunk, bool values) const {
-        const KvLayout layout{PAGE_TOKENS, kv_heads, HEAD_DIM, sizeof(KV)};
+        const KvLayout layout{PAGE_TOKENS, kv_heads, HEAD_DIM, 8 * sizeof(KV)};
 #pragma unroll (HEAD_DIM > (STREAMS ? 112 : 64) ? 1 : 2)
         for (i32 i = threadIdx.x; i < CHUNK_TOKENS * PIECES; i += Threads) {
             const i32 place = i / PIECES, piece = i % PIECES, token = chunk * CHUNK_TOKENS + place;

@@ -42,7 +42,7 @@ rotate_store_kv(const __grid_constant__ RotateStoreKvArgs args) {
         return;
     }
 
-    const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, sizeof(KV)};
+    const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, 8 * sizeof(KV)};
     u8* keys = args.kv.arena + layout.key_offset(args.kv.page(sequence, position, PAGE_TOKENS), args.kv.layer_offset, 0,
                                                  position % PAGE_TOKENS);
     const float* k = args.k + (i64)row * args.kv_heads * HEAD_DIM;

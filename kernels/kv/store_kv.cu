@@ -25,7 +25,7 @@ store_kv(const __grid_constant__ StoreKvArgs args) {
     if (sequence < 0) {
         return;
     }
-    const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, sizeof(KV)};
+    const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, 8 * sizeof(KV)};
     const i32 page = args.kv.page(sequence, position, PAGE_TOKENS);
     const i32 width = args.kv_heads * HEAD_DIM;
     const bool compare = args.changed != nullptr;

@@ -20,7 +20,7 @@ zero_kv(const __grid_constant__ ZeroKvArgs args) {
     if (sequence < 0) {
         return;
     }
-    const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, sizeof(KV)};
+    const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, 8 * sizeof(KV)};
     const i32 page = args.kv.page(sequence, position, PAGE_TOKENS);
     for (i32 i = threadIdx.x; i < args.kv_heads * HEAD_DIM; i += THREADS) {
         u8* key = args.kv.arena + layout.key_offset(page, args.kv.layer_offset, i / HEAD_DIM, position % PAGE_TOKENS);

@@ -87,7 +87,7 @@ matvec_qkv(const __grid_constant__ MatvecQkvArgs args) {
             q[low_at] = low;
             q[high_at] = high;
         } else if (const i32 sequence = args.sequences[row]; sequence >= 0) {
-            const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, sizeof(KV)};
+            const KvLayout layout{PAGE_TOKENS, args.kv_heads, HEAD_DIM, 8 * sizeof(KV)};
             const i32 position = args.positions[row];
             KV* stored = (KV*)(args.kv.arena + layout.key_offset(args.kv.page(sequence, position, PAGE_TOKENS), args.kv.layer_offset,
                                                                  place, position % PAGE_TOKENS) + (part == KEY ? 0 : layout.value_bytes()));

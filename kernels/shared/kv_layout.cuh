@@ -1,4 +1,4 @@
-// Where the keys and values of one layer are: the arithmetic of KvView (src/KvCuda/Tensors/KvView.cs). Pages of
+// Where the keys and values of one layer are: the arithmetic of src/KvCuda/Tensors/KvPageShape.cs. Pages of
 // page_tokens tokens in the arena, each [layer][K|V][kv head][token][head dim]: one head's keys of one page are one run.
 #pragma once
 #include "shared/types.cuh"
@@ -10,22 +10,31 @@ struct KvLayout {
     i32 page_tokens; // a power of two
     i32 kv_heads;
     i32 head_dim;
-    i32 element_bytes;
+    i32 element_bits; // 4, 8, 16 or 32
+
+    // bytes of one head of one token
+    __host__ __device__ constexpr i32 row_bytes() const { return head_dim * element_bits / 8; }
 
     // bytes from the first to the next kv head
-    __host__ __device__ constexpr i64 head_bytes() const { return (i64)page_tokens * head_dim * element_bytes; }
+    __host__ __device__ constexpr i64 head_bytes() const { return (i64)page_tokens * row_bytes(); }
 
     // bytes from a layer's keys to its values
     __host__ __device__ constexpr i64 value_bytes() const { return kv_heads * head_bytes(); }
 
     // bytes from the arena to K[head, token of the page]; page is the page table's entry, layer_offset is KvView.LayerOffset
     __host__ __device__ constexpr i64 key_offset(i32 page, i64 layer_offset, i32 head, i32 token) const {
-        return (i64)page * KV_GRANULE_BYTES + layer_offset + head * head_bytes() + (i64)token * head_dim * element_bytes;
+        return (i64)page * KV_GRANULE_BYTES + layer_offset + head * head_bytes() + (i64)token * row_bytes();
     }
 
     // the same for V
     __host__ __device__ constexpr i64 value_offset(i32 page, i64 layer_offset, i32 head, i32 token) const {
         return key_offset(page, layer_offset, head, token) + value_bytes();
+    }
+
+    // swizzled order: where a 16-byte piece of a token's row lies, in pieces from the row's start; its own inverse
+    __host__ __device__ constexpr i32 swizzled(i32 token, i32 piece) const {
+        i32 pieces = row_bytes() / 16, even = pieces & -pieces, apart = even < 8 ? even : 8;
+        return piece ^ ((token * apart / 8) & (apart - 1));
     }
 };
 

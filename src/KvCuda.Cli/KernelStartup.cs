@@ -74,8 +74,8 @@ internal static class KernelStartup
         var layout = new KvLayout(sharing, config.KvHeads, config.HeadDim, type, pageTokens);
         int pages = (config.MaxPositions + pageTokens - 1) / pageTokens;
         var batch = new Batch(backend, rows, sequences, sequences, layout.Classes.Count, pages, pages);
-        KvView KvOf(int owner, bool sliding) => new(somewhere, layout.LayerOffset(owner), pageTokens, config.KvHeads, config.HeadDim, type,
-            sliding ? batch.StreamPageTable(layout.ClassOf(owner)) : batch.PageTable(layout.ClassOf(owner)));
+        KvView KvOf(int owner, bool sliding) =>
+            layout.ViewOf(owner, somewhere, sliding ? batch.StreamPageTable : batch.PageTable);
         var decoder = new Decoder(backend, config, weights, sharing, KvOf, rows, sequences);
         decoder.Prepare(backend, batch, PrefillMode.Converged, config.MaxPositions);
         backend.Complete();

@@ -93,10 +93,10 @@ internal sealed partial class KernelBench(CudaBackend backend, bool small) : IDi
         long pageBytes = 2L * kvHeads * headDim * PageTokens * Type.Bytes();
         nint arena = backend.AllocateBytes("arena", pageBytes * pages * sequences);
         made.Add(arena);
-        Tensor table = Ints(sequences, pages, i => (int)((i % pages * sequences + i / pages) * pageBytes / KvView.GranuleBytes));
+        Tensor table = Ints(sequences, pages, i => (int)((i % pages * sequences + i / pages) * pageBytes / KvPageShape.GranuleBytes));
         int count = sequences * rowsEach;
         Tensor positions = Ints(1, count, row => length - rowsEach + row % rowsEach), sequenceOf = Ints(1, count, row => row / rowsEach);
-        return (new(positions, positions, sequenceOf), new(arena, 0, PageTokens, kvHeads, headDim, Type, table));
+        return (new(positions, positions, sequenceOf), new(arena, 0, new(PageTokens, kvHeads, headDim, 8 * Type.Bytes()), Type, table));
     }
 
     public void Dispose() => stopwatch.Dispose();

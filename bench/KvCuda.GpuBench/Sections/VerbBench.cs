@@ -129,7 +129,7 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
             for (int i = 0; i < table.Length; i++)
             {
                 int place = i % pages * sequences + i / pages + layer * table.Length;
-                table[i] = checked((int)(place * pageBytes / KvView.GranuleBytes));
+                table[i] = checked((int)(place * pageBytes / KvPageShape.GranuleBytes));
             }
             tables[layer] = Ints(table, sequences, pages);
         }
@@ -143,7 +143,7 @@ internal sealed class VerbBench(CudaBackend backend, ModelShape shape, DType typ
         Tensor q = Random(DType.F32, rows, queries), y = Make(DType.F32, rows, queries);
         var mask = new AttentionMask(1 / MathF.Sqrt(shape.HeadDim));
         double time = stopwatch.MicrosecondsInGraph(call => backend.Attend(y, q,
-            new(arena, 0, pageTokens, shape.KvHeads, shape.HeadDim, type, tables[call % layers]), batch, mask));
+            new(arena, 0, new(pageTokens, shape.KvHeads, shape.HeadDim, 8 * type.Bytes()), type, tables[call % layers]), batch, mask));
         double seen = rowsPerSequence == 1 ? context : (context + 1) / 2.0;
         string what = rowsPerSequence == 1 ? $"decode, {sequences} x {context} tokens" : $"prompt of {context} tokens";
         return Done("Attend", what, time, (double)sequences * context * 2 * keys * type.Bytes(), rowsPerSequence,

@@ -3,14 +3,14 @@ using KvCuda.Tensors;
 namespace KvCuda.KvStore;
 
 /// <summary>
-/// The owning layers that keep the same tokens: one kind of page. There is one class per distinct
-/// <see cref="LayerSharing.OwnerWindow"/>.
+/// The owning layers that keep the same tokens in the same shape: one kind of page. There is one class per distinct
+/// <see cref="LayerSharing.OwnerWindow"/> and shape.
 /// </summary>
 /// <param name="Window">tokens that must be kept, the newest included; 0: all</param>
-/// <param name="Sinks">with a window: the first so many tokens are kept as well</param>
+/// <param name="Shape">one owner's part of a page</param>
 /// <param name="Owners">the layers whose keys and values a page holds, in the page's order</param>
 /// <param name="PageBytes">bytes of one page, a whole number of granules</param>
-internal sealed record KvClass(int Window, int Sinks, IReadOnlyList<int> Owners, long PageBytes)
+internal sealed record KvClass(int Window, KvPageShape Shape, IReadOnlyList<int> Owners, long PageBytes)
 {
     /// <summary>Whether every token is kept.</summary>
     public bool IsFull => Window == 0;
@@ -18,77 +18,79 @@ internal sealed record KvClass(int Window, int Sinks, IReadOnlyList<int> Owners,
 
 /// <summary>
 /// How keys and values of a model are cut in pages: a page of a class holds <see cref="PageTokens"/> tokens of all its
-/// owners as [layer][K|V][kv head][token][head dim]. Immutable.
+/// owners as [layer][K|V][kv head][token][head dim]. The only maker of <see cref="KvView"/>. Immutable.
 /// </summary>
 internal sealed class KvLayout
 {
-    /// <summary>Bytes of the unit in which page tables count.</summary>
-    public const int DefaultGranuleBytes = 128;
-
     readonly KvClass[] classes;
     readonly int[] classOfLayer;
-    readonly long[] offsetOfLayer;
+    readonly int[] placeOfLayer; // among the owners of its class
 
-    public KvLayout(LayerSharing sharing, int kvHeads, int headDim, DType type, int pageTokens, int sinks = 0,
-        int granuleBytes = DefaultGranuleBytes)
+    /// <summary>A layout whose owners all have the same shape.</summary>
+    public KvLayout(LayerSharing sharing, int kvHeads, int headDim, DType type, int pageTokens)
+        : this(sharing, _ => new(kvHeads, headDim), type, pageTokens)
+    {
+    }
+
+    /// <param name="sharing">who owns, and through which windows owners are read</param>
+    /// <param name="shapeOf">heads of an owning layer</param>
+    /// <param name="type">f32, f16 or bf16</param>
+    /// <param name="pageTokens">tokens per page, a power of two</param>
+    /// <param name="order">how the backend wants rows; shapes that cannot be swizzled stay linear</param>
+    /// <exception cref="InvalidRequestException">A number is out of range.</exception>
+    public KvLayout(LayerSharing sharing, Func<int, KvHeadShape> shapeOf, DType type, int pageTokens,
+        KvOrder order = KvOrder.Linear)
     {
         ArgumentNullException.ThrowIfNull(sharing);
-        Positive(kvHeads, nameof(kvHeads));
-        Positive(headDim, nameof(headDim));
-        Positive(granuleBytes, nameof(granuleBytes));
+        ArgumentNullException.ThrowIfNull(shapeOf);
         if (pageTokens <= 0 || (pageTokens & (pageTokens - 1)) != 0)
         {
-            throw new InvalidRequestException($"A page holds {pageTokens} tokens; it must be a power of two, such as 16, 32 or 64.");
+            throw new InvalidRequestException(
+                $"A page holds {pageTokens} tokens; it must be a power of two, such as 16, 32 or 64.");
         }
-        if (sinks < 0)
+        if (type is not (DType.F32 or DType.F16 or DType.BF16))
         {
-            throw new InvalidRequestException($"{sinks} sink tokens were asked for; 0 or more are possible.");
-        }
-        if (type == DType.I32)
-        {
-            throw new InvalidRequestException("Keys and values cannot be kept as i32; use f32, f16 or bf16.");
+            throw new InvalidRequestException($"Keys and values cannot be kept as {type.Name()}; use f32, f16 or bf16.");
         }
         Sharing = sharing;
-        KvHeads = kvHeads;
-        HeadDim = headDim;
         Type = type;
         PageTokens = pageTokens;
-        GranuleBytes = granuleBytes;
-        Sinks = sinks;
 
-        BytesPerTokenOfLayer = checked(2L * kvHeads * headDim * type.Bytes());
         classOfLayer = new int[sharing.Layers];
-        offsetOfLayer = new long[sharing.Layers];
+        placeOfLayer = new int[sharing.Layers];
         Array.Fill(classOfLayer, -1);
-        int[] windows = [.. sharing.Owners.Select(sharing.OwnerWindow).Distinct().Order()];
-        classes = new KvClass[windows.Length];
-        for (int c = 0; c < windows.Length; c++)
+        var kinds = sharing.Owners.GroupBy(owner => (Window: sharing.OwnerWindow(owner), Shape: ShapeOf(owner)))
+            .OrderBy(kind => kind.Key.Window).ThenBy(kind => kind.First()).ToArray();
+        classes = new KvClass[kinds.Length];
+        for (int c = 0; c < kinds.Length; c++)
         {
-            int[] owners = [.. sharing.Owners.Where(o => sharing.OwnerWindow(o) == windows[c])];
+            int[] owners = [.. kinds[c]];
             for (int i = 0; i < owners.Length; i++)
             {
-                classOfLayer[owners[i]] = c;
-                offsetOfLayer[owners[i]] = checked(i * BytesPerTokenOfLayer * pageTokens);
+                (classOfLayer[owners[i]], placeOfLayer[owners[i]]) = (c, i);
             }
-            long bytes = checked(owners.Length * BytesPerTokenOfLayer * pageTokens);
-            classes[c] = new(windows[c], windows[c] > 0 ? sinks : 0, owners, checked((bytes + granuleBytes - 1) / granuleBytes * granuleBytes));
+            KvPageShape shape = kinds[c].Key.Shape;
+            long granules = checked((owners.Length * shape.LayerBytes + KvPageShape.GranuleBytes - 1) / KvPageShape.GranuleBytes);
+            classes[c] = new(kinds[c].Key.Window, shape, owners, checked(granules * KvPageShape.GranuleBytes));
+        }
+
+        KvPageShape ShapeOf(int owner)
+        {
+            KvHeadShape heads = shapeOf(owner);
+            Positive(heads.Heads, "kvHeads");
+            Positive(heads.Dim, "headDim");
+            _ = checked(2L * heads.Heads * heads.Dim * type.Bytes() * pageTokens * sharing.Layers);
+            return new KvPageShape(pageTokens, heads.Heads, heads.Dim, 8 * type.Bytes()).In(order);
         }
     }
 
     public LayerSharing Sharing { get; }
-    public int KvHeads { get; }
-    public int HeadDim { get; }
     public DType Type { get; }
 
     /// <summary>Tokens per page, a power of two.</summary>
     public int PageTokens { get; }
 
-    /// <summary>The first so many tokens of a window class stay.</summary>
-    public int Sinks { get; }
-
-    public int GranuleBytes { get; }
-
-    /// <summary>The kinds of pages, by ascending window; the full class (window 0), if any, is the first.</summary>
+    /// <summary>The kinds of pages, by ascending window; full classes (window 0), if any, come first.</summary>
     public IReadOnlyList<KvClass> Classes => classes;
 
     /// <summary>The class of an owning layer.</summary>
@@ -101,20 +103,24 @@ internal sealed class KvLayout
 
     /// <summary>Bytes from a page's start to this layer's keys.</summary>
     /// <exception cref="ArgumentException">The layer owns nothing.</exception>
-    public long LayerOffset(int owner)
+    public long LayerOffset(int owner) => placeOfLayer[owner] * classes[ClassOf(owner)].Shape.LayerBytes;
+
+    /// <summary>Where an owner's keys and values live.</summary>
+    /// <param name="owner">an owning layer</param>
+    /// <param name="arena">address of the arena's first byte</param>
+    /// <param name="tableOfClass">the page table of a class</param>
+    /// <exception cref="ArgumentException">The layer owns nothing.</exception>
+    public KvView ViewOf(int owner, nint arena, Func<int, Tensor> tableOfClass)
     {
-        Sharing.OwnerIndex(owner);
-        return offsetOfLayer[owner];
+        int c = ClassOf(owner);
+        return new(arena, LayerOffset(owner), classes[c].Shape, Type, tableOfClass(c));
     }
 
-    /// <summary>Bytes of keys and values of one token in one owning layer.</summary>
-    public long BytesPerTokenOfLayer { get; }
-
     /// <summary>Bytes of keys and values of one token in all owning layers, as long as no window has passed it.</summary>
-    public long BytesPerToken => BytesPerTokenOfLayer * Sharing.Owners.Count;
+    public long BytesPerToken => Sharing.Owners.Sum(BytesPerTokenOf);
 
     /// <summary>Bytes of one token in one layer: 0 if it owns nothing.</summary>
-    public long BytesPerTokenOf(int layer) => Sharing.Owns(layer) ? BytesPerTokenOfLayer : 0;
+    public long BytesPerTokenOf(int layer) => Sharing.Owns(layer) ? classes[classOfLayer[layer]].Shape.TokenBytes : 0;
 
     /// <summary>
     /// The slab size for a budget: the smallest multiple of 2 MiB that wastes less than 2 % for every kind of page; for a

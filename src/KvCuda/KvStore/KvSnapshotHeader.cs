@@ -23,13 +23,13 @@ internal readonly record struct KvTokenRange(int Start, int End)
 /// The front of a snapshot: whose it is, which tokens, and which of their keys and values follow.
 ///
 /// All numbers are little-endian, strings are UTF-8 behind their length. The bytes: magic (8), version (4), length of what
-/// follows (4); identity (4 strings), element type (string), kv heads, head dim, sinks; token count and tokens; number of
-/// classes, and of each its window, its owners behind their number, its ranges behind their number.
+/// follows (4); identity (4 strings), element type (string); token count and tokens; number of
+/// classes, and of each its window, kv heads, head dim, its owners behind their number, its ranges behind their number.
 /// </summary>
 internal sealed record KvSnapshotHeader(
-    KvSnapshotIdentity Identity, DType Type, int KvHeads, int HeadDim, int Sinks, int[] Tokens, KvSnapshotClass[] Classes)
+    KvSnapshotIdentity Identity, DType Type, int[] Tokens, KvSnapshotClass[] Classes)
 {
-    public const int Version = 1;
+    public const int Version = 2;
     public const int FixedBytes = 16;
     const int LongestString = 4096;
     const int LargestHeader = 1 << 28;
@@ -37,7 +37,7 @@ internal sealed record KvSnapshotHeader(
     static ReadOnlySpan<byte> Magic => "KVCUDAS\n"u8;
 
     /// <summary>Bytes of keys and values of one token of a class.</summary>
-    public long TokenBytes(KvSnapshotClass of) => 2L * KvHeads * HeadDim * Type.Bytes() * of.Owners.Length;
+    public long TokenBytes(KvSnapshotClass of) => 2L * of.KvHeads * of.HeadDim * Type.Bytes() * of.Owners.Length;
 
     public byte[] Encode()
     {
@@ -52,12 +52,12 @@ internal sealed record KvSnapshotHeader(
             Put(bytes, utf8.Length);
             bytes.Write(utf8);
         }
-        Put(bytes, KvHeads, HeadDim, Sinks, Tokens.Length);
+        Put(bytes, Tokens.Length);
         Put(bytes, Tokens);
         Put(bytes, Classes.Length);
         foreach (KvSnapshotClass c in Classes)
         {
-            Put(bytes, c.Window, c.Owners.Length);
+            Put(bytes, c.Window, c.KvHeads, c.HeadDim, c.Owners.Length);
             Put(bytes, c.Owners);
             Put(bytes, c.Ranges.Length);
             foreach (KvTokenRange range in c.Ranges)
@@ -114,16 +114,16 @@ internal sealed record KvSnapshotHeader(
             "bf16" => DType.BF16,
             var other => throw Altered($"element type '{other}'"),
         };
-        int kvHeads = reader.Number(1, 1 << 16), headDim = reader.Number(1, 1 << 16), sinks = reader.Number(0, int.MaxValue);
         int[] tokens = reader.Numbers(reader.Number(0, reader.Left / 4));
         if (tokens.Length > 0 && tokens.AsSpan().IndexOfAnyInRange(int.MinValue, -1) >= 0)
         {
             throw Altered("a negative token id");
         }
-        var classes = new KvSnapshotClass[reader.Number(1, reader.Left / 12)];
+        var classes = new KvSnapshotClass[reader.Number(1, reader.Left / 20)];
         for (int i = 0; i < classes.Length; i++)
         {
             int window = reader.Number(0, int.MaxValue);
+            int kvHeads = reader.Number(1, 1 << 16), headDim = reader.Number(1, 1 << 16);
             int[] owners = reader.Numbers(reader.Number(1, reader.Left / 4));
             var ranges = new KvTokenRange[reader.Number(0, reader.Left / 8)];
             for (int r = 0, from = 0; r < ranges.Length; r++)
@@ -131,10 +131,10 @@ internal sealed record KvSnapshotHeader(
                 int start = reader.Number(from, tokens.Length), end = reader.Number(start, tokens.Length);
                 ranges[r] = new(start, from = end);
             }
-            classes[i] = new(window, owners, ranges);
+            classes[i] = new(window, kvHeads, headDim, owners, ranges);
         }
         return reader.Left == 0
-            ? new(identity, type, kvHeads, headDim, sinks, tokens, classes)
+            ? new(identity, type, tokens, classes)
             : throw Altered($"{reader.Left} bytes too many in the header");
     }
 
@@ -198,6 +198,8 @@ internal sealed record KvSnapshotHeader(
 
 /// <summary>What a snapshot holds of one class: the keys and values of these owners for the tokens of these ranges.</summary>
 /// <param name="Window">the class's window; 0: every token</param>
+/// <param name="KvHeads">key/value heads of an owner</param>
+/// <param name="HeadDim">numbers per head</param>
 /// <param name="Owners">layers, in the page's order</param>
 /// <param name="Ranges">ascending, disjoint</param>
-internal sealed record KvSnapshotClass(int Window, int[] Owners, KvTokenRange[] Ranges);
+internal sealed record KvSnapshotClass(int Window, int KvHeads, int HeadDim, int[] Owners, KvTokenRange[] Ranges);

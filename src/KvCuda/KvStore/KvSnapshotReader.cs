@@ -150,13 +150,12 @@ internal sealed class KvSnapshotReader
         Same("sharing map", header.Identity.Sharing, identity.Sharing);
         Same("numerics class", header.Identity.Numerics, identity.Numerics);
         Same("element type", header.Type.Name(), layout.Type.Name());
-        Same("number of kv heads", header.KvHeads, layout.KvHeads);
-        Same("head dim", header.HeadDim, layout.HeadDim);
-        Same("number of sinks", header.Sinks, layout.Sinks);
         Same("number of page classes", header.Classes.Length, layout.Classes.Count);
         for (int c = 0; c < header.Classes.Length; c++)
         {
             Same("window", header.Classes[c].Window, layout.Classes[c].Window);
+            Same("number of kv heads", header.Classes[c].KvHeads, layout.Classes[c].Shape.KvHeads);
+            Same("head dim", header.Classes[c].HeadDim, layout.Classes[c].Shape.HeadDim);
             Same("owners", string.Join(' ', header.Classes[c].Owners), string.Join(' ', layout.Classes[c].Owners));
         }
     }

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using KvCuda.Tensors;
 
 namespace KvCuda.KvStore;
 
@@ -50,10 +51,11 @@ internal static class KvSnapshotWriter
         for (int c = 0; c < tables.Length; c++)
         {
             sequence.WriteTable(c, tables[c] = new int[sequence.PageCount]);
-            classes[c] = new(layout.Classes[c].Window, [.. layout.Classes[c].Owners], Ranges(tables[c], sequence.Length, layout.PageTokens));
+            classes[c] = new(layout.Classes[c].Window, layout.Classes[c].Shape.KvHeads, layout.Classes[c].Shape.HeadDim,
+                [.. layout.Classes[c].Owners], Ranges(tables[c], sequence.Length, layout.PageTokens));
         }
         var header = new KvSnapshotHeader(
-            identity, layout.Type, layout.KvHeads, layout.HeadDim, layout.Sinks, sequence.Tokens.ToArray(), classes);
+            identity, layout.Type, sequence.Tokens.ToArray(), classes);
         byte[] front = header.Encode();
         byte[] digest = SHA256.HashData(front);
         to.Write(front);
@@ -79,7 +81,7 @@ internal static class KvSnapshotWriter
                 if (token / layout.PageTokens != pageAt)
                 {
                     pageAt = token / layout.PageTokens;
-                    arena.Read((long)table[pageAt] * layout.GranuleBytes, page);
+                    arena.Read((long)table[pageAt] * KvPageShape.GranuleBytes, page);
                 }
                 codec.Gather(block.AsSpan(DigestBytes + inBlock * codec.Bytes, codec.Bytes), page, token % layout.PageTokens);
                 left--;

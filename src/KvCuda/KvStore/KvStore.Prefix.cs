@@ -124,8 +124,7 @@ internal sealed partial class KvStore
                 fresh[(j + 1) * classes + c] = fresh[j * classes + c] + (idle ? 1 : 0);
                 if (unit.IsEmpty || (onDevice && unit.Page == None) || (pinsOnly && unit.Pins == 0))
                 {
-                    // A hole among the sinks is never made good by later pages.
-                    runs[c] = j < PagesOf(k.Sinks) ? int.MinValue / 2 : runs[c] < 0 ? runs[c] : 0;
+                    runs[c] = 0;
                 }
                 else
                 {
@@ -149,8 +148,8 @@ internal sealed partial class KvStore
         for (int c = 0; c < held.Length; c++)
         {
             KvClass k = Layout.Classes[c];
-            int first = k.IsFull ? 0 : FirstVisiblePage(count * pageTokens, k.Window), sinks = Math.Min(first, PagesOf(k.Sinks));
-            int added = fresh[count * held.Length + c] - fresh[first * held.Length + c] + fresh[sinks * held.Length + c];
+            int first = k.IsFull ? 0 : FirstVisiblePage(count * pageTokens, k.Window);
+            int added = fresh[count * held.Length + c] - fresh[first * held.Length + c];
             slabs += SlabsFor(c, held[c] + (long)added);
         }
         return slabs <= pool.Slabs;

@@ -90,7 +90,7 @@ internal sealed partial class KvStore
             for (int c = 0; c < held.Length; c++)
             {
                 KvClass k = Layout.Classes[c];
-                if (!k.IsFull && j < FirstVisiblePage(pages * pageTokens, k.Window) && j >= PagesOf(k.Sinks))
+                if (!k.IsFull && j < FirstVisiblePage(pages * pageTokens, k.Window))
                 {
                     continue;
                 }

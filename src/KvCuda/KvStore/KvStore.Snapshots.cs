@@ -1,3 +1,5 @@
+using KvCuda.Tensors;
+
 namespace KvCuda.KvStore;
 
 // Cached work that outlives the process.
@@ -144,7 +146,7 @@ internal sealed partial class KvStore
             codec.Scatter(page, bytes, token & last);
             if ((token & last) == last)
             {
-                arena.Write((long)Granule(s.Pages(c)[j]) * Layout.GranuleBytes, page);
+                arena.Write((long)Granule(s.Pages(c)[j]) * KvPageShape.GranuleBytes, page);
             }
         });
     }

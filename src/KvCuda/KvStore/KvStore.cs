@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using KvCuda.Tensors;
 
 namespace KvCuda.KvStore;
 
@@ -34,10 +35,10 @@ internal sealed partial class KvStore
         pageTokens = layout.PageTokens;
         SlabBytes = slabBytes > 0 ? slabBytes : layout.SlabBytes(budgetBytes);
         long largest = layout.Classes.Max(c => c.PageBytes);
-        if (SlabBytes < largest || SlabBytes % layout.GranuleBytes != 0)
+        if (SlabBytes < largest || SlabBytes % KvPageShape.GranuleBytes != 0)
         {
             throw new InvalidRequestException(
-                $"A slab of {SlabBytes} bytes cannot hold pages of {largest} bytes in granules of {layout.GranuleBytes}.");
+                $"A slab of {SlabBytes} bytes cannot hold pages of {largest} bytes in granules of {KvPageShape.GranuleBytes}.");
         }
         long slabs = budgetBytes / SlabBytes;
         long needed = SlabBytes * layout.Classes.Count;
@@ -48,10 +49,10 @@ internal sealed partial class KvStore
                 $"this model; give it at least {needed} bytes.", needed, budgetBytes);
         }
         // Page tables count granules in 32 bits.
-        slabs = Math.Min(slabs, (long)int.MaxValue * layout.GranuleBytes / SlabBytes);
+        slabs = Math.Min(slabs, (long)int.MaxValue * KvPageShape.GranuleBytes / SlabBytes);
         ArenaBytes = slabs * SlabBytes;
         long[] pageBytes = [.. layout.Classes.Select(c => c.PageBytes)];
-        pool = new(pageBytes, SlabBytes, checked((int)slabs), layout.GranuleBytes);
+        pool = new(pageBytes, SlabBytes, checked((int)slabs));
         if (hostBudgetBytes != 0)
         {
             if (hostBudgetBytes < needed)
@@ -61,7 +62,7 @@ internal sealed partial class KvStore
                     $"of this model; give it at least {needed} bytes.", needed, hostBudgetBytes);
             }
             host = new(pageBytes, SlabBytes,
-                (int)Math.Min(hostBudgetBytes / SlabBytes, (long)int.MaxValue * layout.GranuleBytes / SlabBytes), layout.GranuleBytes);
+                (int)Math.Min(hostBudgetBytes / SlabBytes, (long)int.MaxValue * KvPageShape.GranuleBytes / SlabBytes));
         }
         hostCandidates = [.. layout.Classes.Select(_ => new IndexedHeap())];
         one = new int[layout.Classes.Count];
@@ -344,7 +345,7 @@ internal sealed partial class KvStore
     (int Window, int Sinks) Keeps(int c, KvStreaming? streaming)
     {
         KvClass k = Layout.Classes[c];
-        return streaming is { } t && (k.IsFull || k.Window >= t.ExactTokens) ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
+        return streaming is { } t && (k.IsFull || k.Window >= t.ExactTokens) ? (t.Window, t.Sinks) : (k.Window, 0);
     }
 
     // The row at position length sees positions above length - window.

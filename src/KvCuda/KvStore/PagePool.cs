@@ -1,3 +1,5 @@
+using KvCuda.Tensors;
+
 namespace KvCuda.KvStore;
 
 /// <summary>
@@ -16,21 +18,19 @@ internal sealed class PagePool
     readonly int[] perSlab, partial, used, slabsOf, granulesOf;
     readonly long[] pageBytes;
     readonly int slots;
-    readonly int granuleBytes;
     readonly long[] leaving, leavingOfSlab;     // per slot, per slab: the last list of copies that copies it down
     int freeSlab = None, freeSlabs, freePage = None, pagesMade;
     PageCopies copies = [], taken = [];
     long lists, overwritten;     // of finished lists; this list's own are apart, or they would hide those
     bool overwritesOwn;
 
-    public PagePool(long[] pageBytes, long slabBytes, int slabs, int granuleBytes)
+    public PagePool(long[] pageBytes, long slabBytes, int slabs)
     {
         this.pageBytes = pageBytes;
         this.slabBytes = slabBytes;
-        this.granuleBytes = granuleBytes;
         Slabs = slabs;
         perSlab = [.. pageBytes.Select(b => checked((int)(slabBytes / b)))];
-        granulesOf = [.. pageBytes.Select(b => checked((int)(b / granuleBytes)))];
+        granulesOf = [.. pageBytes.Select(b => checked((int)(b / KvPageShape.GranuleBytes)))];
         slots = perSlab.Max();
         partial = new int[pageBytes.Length];
         Array.Fill(partial, None);
@@ -79,7 +79,7 @@ internal sealed class PagePool
     public int Granule(int page)
     {
         int slab = slabOfPage[page];
-        return (int)(slab * slabBytes / granuleBytes) + slotOfPage[page] * granulesOf[kindOfSlab[slab]];
+        return (int)(slab * slabBytes / KvPageShape.GranuleBytes) + slotOfPage[page] * granulesOf[kindOfSlab[slab]];
     }
 
     /// <summary>Takes a page with one reference. The caller has counted that it fits.</summary>

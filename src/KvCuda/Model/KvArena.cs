@@ -115,11 +115,11 @@ internal sealed class KvArena : IKvBytes
         }
     }
 
-    nint Device(int granule) => Address + (nint)granule * KvView.GranuleBytes;
+    nint Device(int granule) => Address + (nint)granule * KvPageShape.GranuleBytes;
 
     nint Host(int granule)
     {
-        long offset = (long)granule * KvView.GranuleBytes;
+        long offset = (long)granule * KvPageShape.GranuleBytes;
         return chunks[offset / chunkBytes] + (nint)(offset % chunkBytes);
     }
 

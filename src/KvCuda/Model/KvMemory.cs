@@ -9,8 +9,6 @@ namespace KvCuda.Model;
 /// <summary>Where keys and values of one model live on one backend: layout, store, arena, and the batch with their page tables.</summary>
 internal sealed class KvMemory
 {
-    readonly ModelConfig config;
-    readonly DType type;
     readonly int maxRows;
 
     /// <param name="backend">where the pages live</param>
@@ -25,7 +23,7 @@ internal sealed class KvMemory
     public KvMemory(IBackend backend, ModelConfig config, LayerSharing sharing, DType type, int maxContext, LoadOptions options,
         Action<double> report)
     {
-        (this.config, this.type, maxRows) = (config, type, options.MaxRows);
+        maxRows = options.MaxRows;
         Layout = new(sharing, config.KvHeads, config.HeadDim, type, options.PageTokens);
         Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, maxContext, options),
             hostBudgetBytes: options.HostKvBudgetBytes) { ChunkTokens = options.MaxRows };
@@ -50,8 +48,8 @@ internal sealed class KvMemory
     public Batch Batch { get; }
 
     /// <summary>Where an owning layer's keys and values live, by the page tables for ordinary or for sliding rows.</summary>
-    public KvView ViewOf(int owner, bool sliding) => new(Arena.Address, Layout.LayerOffset(owner), Layout.PageTokens, config.KvHeads,
-        config.HeadDim, type, sliding ? Batch.StreamPageTable(Layout.ClassOf(owner)) : Batch.PageTable(Layout.ClassOf(owner)));
+    public KvView ViewOf(int owner, bool sliding) => 
+        Layout.ViewOf(owner, Arena.Address, sliding ? Batch.StreamPageTable : Batch.PageTable);
 
     /// <summary>
     /// Does on the device what the store decided: copies of pages that are about to be written but are shared, and of pages that

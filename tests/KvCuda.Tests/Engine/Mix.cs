@@ -1,5 +1,6 @@
 using KvCuda.Engine;
 using KvCuda.KvStore;
+using KvCuda.Tensors;
 using KvCuda.Tests.KvStore;
 
 namespace KvCuda.Tests.Engine;
@@ -495,7 +496,7 @@ sealed class Mix : IDisposable
     // Whoever reads a page that is nobody's, or beyond a sequence's tokens, reads not-a-number.
     void Poison()
     {
-        int granuleBytes = engine.Model.Layout.GranuleBytes;
+        const int granuleBytes = KvPageShape.GranuleBytes;
         bool[] live = new bool[Store.ArenaBytes / granuleBytes];
         foreach (CachedPage page in Store.CachedPages())
         {

@@ -137,7 +137,7 @@ sealed class TestKv
         DeviceArray<byte> bytes = device.Upload<byte>(arena);
         DeviceArray<int> pages = device.Upload<int>(MemoryMarshal.CreateReadOnlySpan(ref table[0, 0], table.Length));
         var pageTable = new Tensor("pages", DType.I32, pages.Address, table.GetLength(0), table.GetLength(1));
-        return (new(bytes.Address, LayerOffset, PageTokens, KvHeads, HeadDim, Type, pageTable), bytes);
+        return (new(bytes.Address, LayerOffset, new(PageTokens, KvHeads, HeadDim, 8 * Type.Bytes()), Type, pageTable), bytes);
     }
 
     /// <summary>The same on a backend whose memory the host may write.</summary>
@@ -147,7 +147,7 @@ sealed class TestKv
         Marshal.Copy(arena, 0, bytes, arena.Length);
         Tensor pages = backend.Allocate("pages", DType.I32, table.GetLength(0), table.GetLength(1));
         MemoryMarshal.CreateReadOnlySpan(ref table[0, 0], table.Length).CopyTo(pages.Span<int>());
-        return new(bytes, LayerOffset, PageTokens, KvHeads, HeadDim, Type, pages);
+        return new(bytes, LayerOffset, new(PageTokens, KvHeads, HeadDim, 8 * Type.Bytes()), Type, pages);
     }
 
     /// <summary>One head's keys or values of a sequence: (length, headDim).</summary>

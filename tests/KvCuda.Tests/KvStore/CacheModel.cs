@@ -590,7 +590,7 @@ sealed class CacheModel
             for (int c = 0; c < perSlab.Length; c++)
             {
                 KvClass k = layout.Classes[c];
-                (int window, int sinks) = run.Sequence.Streaming is { } t && (k.IsFull || k.Window >= t.ExactTokens) ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
+                (int window, int sinks) = run.Sequence.Streaming is { } t && (k.IsFull || k.Window >= t.ExactTokens) ? (t.Window, t.Sinks) : (k.Window, 0);
                 for (int p = 0; p < run.Tokens.Count; p++)
                 {
                     if (ordersTaken && (window == 0 || p < sinks || p > run.Tokens.Count - window))
@@ -616,12 +616,12 @@ sealed class CacheModel
     bool IsAttached(int c, int page, int length, KvStreaming? streaming)
     {
         KvClass k = layout.Classes[c];
-        (int window, int sinks) = k.IsFull && streaming is { } t ? (t.Window, t.Sinks) : (k.Window, k.Sinks);
+        (int window, int sinks) = k.IsFull && streaming is { } t ? (t.Window, t.Sinks) : (k.Window, 0);
         return window == 0 || page * layout.PageTokens < sinks || (page + 1) * layout.PageTokens > length - window + 1;
     }
 
     bool IsNeeded(KvClass k, int page, int length) =>
-        k.IsFull || page * layout.PageTokens < k.Sinks || (page + 1) * layout.PageTokens > length - k.Window + 1;
+        k.IsFull || (page + 1) * layout.PageTokens > length - k.Window + 1;
 
     static string Key(CachedPage p) => Key(p.Scope, p.Prefix, p.Class);
 

@@ -6,13 +6,13 @@ namespace KvCuda.Tests.KvStore;
 /// <summary>The prefix tree, retention and eviction against <see cref="CacheModel"/> under random programs.</summary>
 public sealed class CacheModelTests
 {
-    static readonly (string Map, int Window, int Sinks)[] Kinds =
+    static readonly (string Map, int Window, int Wide)[] Kinds =
     [
         ("0_1", 0, 0),             // one full class
         ("0s", 3, 0),              // one window class: nodes without pages
-        ("0s", 4, 3),              // with sinks, their last page partly a sink
+        ("0_1_2s", 2, 1),          // two full classes, of different shapes
         ("0_1_2s", 3, 0),          // a full class of two owners, a window class of one
-        ("0_1s_2s", 5, 1),         // pages of the window class are larger
+        ("0_1s_2s", 5, 2),         // one window, two shapes
         ("0_1s_2s", 1, 0),         // a window of nothing but the token itself
     ];
 
@@ -38,9 +38,10 @@ public sealed class CacheModelTests
         for (int seed = Shrinker.FirstSeed; seed < Shrinker.FirstSeed + programs; seed++)
         {
             var random = new Random(seed);
-            (string map, int window, int sinks) = Kinds[random.Next(Kinds.Length)];
+            (string map, int window, int wide) = Kinds[random.Next(Kinds.Length)];
             var layout = new KvLayout(
-                LayerSharing.Parse(map, map.Split('_').Length, window), 1, 2, DType.F32, pageTokens: 2, sinks, granuleBytes: 16);
+                LayerSharing.Parse(map, map.Split('_').Length, window),
+                layer => new(1, layer < wide ? 32 : 16), DType.F32, pageTokens: 2);
             long largest = layout.Classes.Max(c => c.PageBytes);
             long slabBytes = largest * random.Next(1, 4);
             int slabs = random.Next(3, 8), hostSlabs = tier ? random.Next(layout.Classes.Count, 6) : 0;
@@ -51,7 +52,7 @@ public sealed class CacheModelTests
                 (hits, evictions, moves) = (hits + model.Hits, evictions + model.Evictions, moves + model.Moves);
                 (gains, takes) = (gains + model.Gains, takes + model.Takes);
                 (down, up, forgotten) = (down + model.MovedDown, up + model.MovedUp, forgotten + model.Forgotten);
-                return wrong is null ? null : $"seed {seed}, {map} window {window} sinks {sinks}, {slabs} slabs of {slabBytes} bytes, {hostSlabs} on the host: {wrong}";
+                return wrong is null ? null : $"seed {seed}, {map} window {window} wide {wide}, {slabs} slabs of {slabBytes} bytes, {hostSlabs} on the host: {wrong}";
             });
         }
         // Programs that never find, evict or move anything would prove nothing.

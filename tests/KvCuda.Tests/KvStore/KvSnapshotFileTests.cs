@@ -162,7 +162,7 @@ public sealed class KvSnapshotFileTests
         Assert.Contains("sharing map", Refused(file, identity: Identity with { Sharing = "0_0" }).Message);
         Assert.Contains("numerics", Refused(file, identity: Identity with { Numerics = "fast" }).Message);
         Assert.Contains("element type is f16", Refused(file, Layout(type: DType.BF16)).Message);
-        Assert.Contains("sinks", Refused(file, Layout(sinks: 1)).Message);
+        Assert.Contains("head dim is 4", Refused(file, Layout(headDim: 8)).Message);
         Assert.Contains("classes", Refused(file, Layout(map: "0_1")).Message);
         Assert.All(
             [Refused(file, Layout(type: DType.BF16)), Refused(file, Layout(map: "0_1"))],

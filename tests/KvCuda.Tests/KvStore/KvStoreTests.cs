@@ -6,9 +6,9 @@ namespace KvCuda.Tests.KvStore;
 
 public sealed class KvStoreTests
 {
-    // Pages of 2 tokens, 1 head of 2 f32: 32 bytes per owner, granules of 16 bytes.
-    static KvLayout Layout(string map, int window = 0, int sinks = 0) =>
-        new(LayerSharing.Parse(map, map.Split('_').Length, window), 1, 2, DType.F32, 2, sinks, 16);
+    // Pages of 2 tokens, 1 head of 16 f32: 256 bytes per owner, two granules.
+    static KvLayout Layout(string map, int window = 0) =>
+        new(LayerSharing.Parse(map, map.Split('_').Length, window), 1, 16, DType.F32, 2);
 
     static int[] Table(KvSequence s, int c, int n = 16)
     {
@@ -24,41 +24,40 @@ public sealed class KvStoreTests
         Assert.Equal(2, layout.Classes.Count);
         Assert.Equal([2], layout.Classes[0].Owners);
         Assert.Equal([0, 1], layout.Classes[1].Owners);
-        Assert.Equal(64, layout.Classes[1].PageBytes);
-        Assert.Equal(32, layout.LayerOffset(1));
+        Assert.Equal(512, layout.Classes[1].PageBytes);
+        Assert.Equal(256, layout.LayerOffset(1));
         Assert.Equal(1, layout.ClassOf(1));
-        Assert.Equal(48, layout.BytesPerToken);
+        Assert.Equal(384, layout.BytesPerToken);
         Assert.Equal(0, layout.BytesPerTokenOf(3));
     }
 
     [Fact]
     public void Reserving_is_all_or_nothing()
     {
-        var store = new Store(Layout("0"), 3 * 32, 32);
+        var store = new Store(Layout("0"), 3 * 256, 256);
         KvSequence s = store.Open();
         Assert.False(store.TryReserve(s, 7));
         Assert.Equal(0, store.BytesHeld(s));
         Assert.True(store.TryReserve(s, 6));
-        Assert.Equal(96, store.BytesHeld(s));
+        Assert.Equal(768, store.BytesHeld(s));
         Assert.True(store.CanEverFit(6, [], new("")));
         Assert.False(store.CanEverFit(7, [], new("")));
         Assert.False(store.WouldFit(1, [], new("")));
         store.Close(s);
         Assert.True(store.WouldFit(6, [], new("")));
-        Assert.Equal(96, store.Usage.FreeBytes);
+        Assert.Equal(768, store.Usage.FreeBytes);
     }
 
     [Fact]
-    public void A_window_class_gives_pages_back_and_keeps_the_sinks()
+    public void A_window_class_gives_pages_back_that_no_row_will_see()
     {
-        var store = new Store(Layout("0s", 3, sinks: 1), 8 * 32, 32);
+        var store = new Store(Layout("0s", 3), 8 * 256, 256);
         KvSequence s = store.Open();
         Assert.True(store.TryReserve(s, 9));
         store.Advance(s, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         int[] row = Table(s, 0, 6);
-        // The next row, at 9, sees 7, 8 and itself: pages 3 and 4; page 0 holds the sink.
-        Assert.True(row[0] >= 0);
-        Assert.Equal([-1, -1], row[1..3]);
+        // The next row, at 9, sees 7, 8 and itself: pages 3 and 4.
+        Assert.Equal([-1, -1, -1], row[..3]);
         Assert.True(row[3] >= 0 && row[4] >= 0);
         Assert.Equal(-1, row[5]);
     }
@@ -66,7 +65,7 @@ public sealed class KvStoreTests
     [Fact]
     public void A_fork_shares_pages_until_one_of_the_two_writes()
     {
-        var store = new Store(Layout("0"), 8 * 32, 32);
+        var store = new Store(Layout("0"), 8 * 256, 256);
         KvSequence s = store.Open();
         Assert.True(store.TryReserve(s, 3));
         store.Advance(s, [1, 2, 3]);
@@ -75,7 +74,7 @@ public sealed class KvStoreTests
         Assert.Equal(2, store.Usage.ActivePages);
         Assert.True(store.TryReserve(f, 1));
         PageCopy copy = Assert.Single(store.TakeCopies());
-        Assert.Equal(new(Table(s, 0)[1], Table(f, 0)[1], 32), copy);
+        Assert.Equal(new(Table(s, 0)[1], Table(f, 0)[1], 256), copy);
         Assert.Equal(Table(s, 0)[0], Table(f, 0)[0]);
         Assert.True(store.TryReserve(s, 1));
         Assert.Empty(store.TakeCopies());
@@ -84,7 +83,7 @@ public sealed class KvStoreTests
     [Fact]
     public void Truncating_behind_a_window_forgets_more()
     {
-        var store = new Store(Layout("0s_1", 3), 40 * 32, 32);
+        var store = new Store(Layout("0s_1", 3), 40 * 256, 256);
         KvSequence s = store.Open();
         Assert.True(store.TryReserve(s, 9));
         store.Advance(s, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
@@ -99,7 +98,7 @@ public sealed class KvStoreTests
     public void Scattered_pages_are_moved_together_when_another_kind_needs_a_slab()
     {
         // 8 slabs of 2 pages of either kind; 8 sequences fill 4 slabs of each.
-        var store = new Store(Layout("0s_1", 1), 8 * 64, 64);
+        var store = new Store(Layout("0s_1", 1), 8 * 512, 512);
         KvSequence[] all = [.. Enumerable.Range(0, 8).Select(_ => store.Open())];
         foreach (KvSequence s in all)
         {
@@ -125,8 +124,8 @@ public sealed class KvStoreTests
     [Fact]
     public void A_budget_below_one_page_per_class_is_refused()
     {
-        KvBudgetException e = Assert.Throws<KvBudgetException>(() => new Store(Layout("0s_1", 3), 40));
-        Assert.Equal(40, e.BudgetBytes);
-        Assert.True(e.NeededBytes >= 64);
+        KvBudgetException e = Assert.Throws<KvBudgetException>(() => new Store(Layout("0s_1", 3), 320));
+        Assert.Equal(320, e.BudgetBytes);
+        Assert.True(e.NeededBytes >= 512);
     }
 }

@@ -8,7 +8,7 @@ public sealed class PagePoolTests
     public void A_page_that_moves_waits_for_the_copy_down_of_an_earlier_list_also_where_its_own_list_overwrites_one_of_its_own()
     {
         // Slabs of two pages of kind 0 or one of kind 1.
-        var pool = new PagePool([16, 32], slabBytes: 32, slabs: 3, granuleBytes: 16);
+        var pool = new PagePool([128, 256], slabBytes: 256, slabs: 3);
         var device = new LateDevice(pageTokens: 1);
         int a = pool.Take(0), b = pool.Take(0), c = pool.Take(0), d = pool.Take(0), e = pool.Take(1);
         foreach ((int page, ulong value) in ((int, ulong)[])[(a, 1), (b, 2), (c, 3), (d, 4), (e, 5)])

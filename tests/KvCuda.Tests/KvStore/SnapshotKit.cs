@@ -9,8 +9,8 @@ static class SnapshotKit
 {
     public static readonly KvSnapshotIdentity Identity = new("model-1", "tokenizer-1", "0_1s", "consistent");
 
-    public static KvLayout Layout(int pageTokens = 2, string map = "0_1s", DType type = DType.F16, int sinks = 0) =>
-        new(LayerSharing.Parse(map, map.Split('_').Length, 3), kvHeads: 2, headDim: 4, type, pageTokens, sinks, granuleBytes: 16);
+    public static KvLayout Layout(int pageTokens = 2, string map = "0_1s", DType type = DType.F16, int headDim = 4) =>
+        new(LayerSharing.Parse(map, map.Split('_').Length, 3), kvHeads: 2, headDim, type, pageTokens);
 
     public sealed class Memory(long bytes) : IKvBytes
     {
@@ -23,7 +23,7 @@ static class SnapshotKit
         {
             foreach (PageCopy copy in copies)
             {
-                Write((long)copy.Destination * 16, all.AsSpan(copy.Source * 16, (int)copy.Bytes));
+                Write((long)copy.Destination * KvPageShape.GranuleBytes, all.AsSpan(copy.Source * KvPageShape.GranuleBytes, (int)copy.Bytes));
             }
         }
     }
@@ -54,7 +54,7 @@ static class SnapshotKit
     {
         // By true position: the table of a sequence that slides is moved.
         int page = sequence.Pages(pageClass)[position / store.Layout.PageTokens];
-        return page < 0 ? -1 : (long)store.Granule(page) * store.Layout.GranuleBytes;
+        return page < 0 ? -1 : (long)store.Granule(page) * KvPageShape.GranuleBytes;
     }
 
     /// <summary>A snapshot of tokens 1000, 1001, ...</summary>

@@ -1,4 +1,5 @@
 using KvCuda.KvStore;
+using KvCuda.Tensors;
 using Store = KvCuda.KvStore.KvStore;
 
 namespace KvCuda.Tests.KvStore;
@@ -39,7 +40,7 @@ sealed class StoreModel
         this.slabs = slabs;
         store = new Store(layout, slabs * slabBytes, slabBytes) { ChunkTokens = 4 };
         pageTokens = layout.PageTokens;
-        granulesInArena = (int)(store.ArenaBytes / layout.GranuleBytes);
+        granulesInArena = (int)(store.ArenaBytes / KvPageShape.GranuleBytes);
         perSlab = [.. layout.Classes.Select(c => (int)(slabBytes / c.PageBytes))];
     }
 
@@ -209,7 +210,7 @@ sealed class StoreModel
             for (int c = 0; c < perSlab.Length; c++)
             {
                 int[] table = Table(run, c);
-                int pageGranules = (int)(layout.Classes[c].PageBytes / layout.GranuleBytes);
+                int pageGranules = (int)(layout.Classes[c].PageBytes / KvPageShape.GranuleBytes);
                 for (int j = 0; j < table.Length; j++)
                 {
                     Page? page = j < run.Pages[c].Count ? run.Pages[c][j] : null;
@@ -249,7 +250,7 @@ sealed class StoreModel
         for (int position = 0; position < run.Tokens.Count; position++)
         {
             KvClass k = layout.Classes[c];
-            if (k.IsFull || position < k.Sinks || position > run.Tokens.Count - k.Window)
+            if (k.IsFull || position > run.Tokens.Count - k.Window)
             {
                 ulong cell = Cells(c, table[position / pageTokens])[position % pageTokens];
                 Require(cell == Value(run, position), $"class {c}, position {position} of {run.Tokens.Count}: {cell:x}");
@@ -302,7 +303,7 @@ sealed class StoreModel
     }
 
     bool IsVisible(KvClass k, int page, int length) =>
-        k.IsFull || page * pageTokens < k.Sinks || (page + 1) * pageTokens > length - k.Window + 1;
+        k.IsFull || (page + 1) * pageTokens > length - k.Window + 1;
 
     bool IsShared(Page page, int c) => runs.Count(run => run.Pages[c].Contains(page)) > 1;
 

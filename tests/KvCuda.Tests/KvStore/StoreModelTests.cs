@@ -7,13 +7,13 @@ namespace KvCuda.Tests.KvStore;
 public sealed class StoreModelTests
 {
     // Page bytes differ from class to class in all of these, so that a copy tells its class.
-    static readonly (string Map, int Window, int Sinks)[] Kinds =
+    static readonly (string Map, int Window, int Wide)[] Kinds =
     [
         ("0_1", 0, 0),             // one full class
         ("0s", 3, 0),              // one window class
-        ("0s", 4, 3),              // with sinks, their last page partly a sink
+        ("0_1_2s", 2, 1),          // two full classes, of different shapes
         ("0_1_2s", 3, 0),          // a full class of two owners, a window class of one
-        ("0_1s_2s", 5, 1),         // pages of the window class are larger
+        ("0_1s_2s", 5, 2),         // one window, two shapes
         ("0_1s_2s", 1, 0),         // a window of nothing but the token itself
     ];
 
@@ -24,15 +24,16 @@ public sealed class StoreModelTests
         for (int seed = Shrinker.FirstSeed; seed < Shrinker.FirstSeed + programs; seed++)
         {
             var random = new Random(seed);
-            (string map, int window, int sinks) = Kinds[random.Next(Kinds.Length)];
+            (string map, int window, int wide) = Kinds[random.Next(Kinds.Length)];
             var layout = new KvLayout(
-                LayerSharing.Parse(map, map.Split('_').Length, window), 1, 2, DType.F32, pageTokens: 2, sinks, granuleBytes: 16);
+                LayerSharing.Parse(map, map.Split('_').Length, window),
+                layer => new(1, layer < wide ? 32 : 16), DType.F32, pageTokens: 2);
             long largest = layout.Classes.Max(c => c.PageBytes);
             long slabBytes = largest * random.Next(1, 4);
             int slabs = random.Next(3, 8);
             Shrinker.Check(Shrinker.Program(random, random.Next(20, 200), StoreModel.Codes),
                 program => new StoreModel(layout, slabs, slabBytes).Play(program) is { } wrong
-                    ? $"seed {seed}, {map} window {window} sinks {sinks}, {slabs} slabs of {slabBytes} bytes: {wrong}"
+                    ? $"seed {seed}, {map} window {window} wide {wide}, {slabs} slabs of {slabBytes} bytes: {wrong}"
                     : null);
         }
     }

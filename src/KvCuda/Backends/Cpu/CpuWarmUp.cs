@@ -20,7 +20,8 @@ internal static unsafe class CpuWarmUp
         DType vectors = weights == DType.Int8 ? DType.F32 : weights;
         Tensor matrix = backend.Allocate("matrix", weights, Hidden, Hidden), vector = backend.Allocate("vector", vectors, 1, Hidden);
         Tensor table = backend.Allocate("table", vectors, 1, Hidden), pages = backend.Allocate("pages", DType.I32, 1, 1);
-        KvView view = new(backend.AllocateBytes("page", 2 * Hidden * PageTokens * kv.Bytes()), 0, PageTokens, Heads, HeadDim, kv, pages);
+        KvView view = new(backend.AllocateBytes("page", 2 * Hidden * PageTokens * kv.Bytes()), 0,
+            new(PageTokens, Heads, HeadDim, 8 * kv.Bytes()), kv, pages);
         // A prompt, and a decode step after it.
         foreach (int rows in new[] { PageTokens - 1, 1 })
         {

@@ -10,7 +10,11 @@ internal static unsafe class KvKernels
     /// <summary>A <see cref="KvView"/> as plain pointers.</summary>
     internal readonly struct Pages(in KvView kv)
     {
-        public readonly byte* Layer = (byte*)kv.Arena + kv.LayerOffset;
+        readonly byte* arena = (byte*)kv.Arena;
+        readonly long layerOffset = kv.LayerOffset;
+        public readonly KvPageShape Shape = kv.Shape.Order == KvOrder.Linear
+            ? kv.Shape
+            : throw new InvalidOperationException("The CPU's kernels read linear pages only.");
         public readonly int* Table = (int*)kv.PageTable.Address;
         public readonly int TableColumns = kv.PageTable.Columns, TableRows = kv.PageTable.Rows;
         public readonly int PageTokens = kv.PageTokens, KvHeads = kv.KvHeads, HeadDim = kv.HeadDim;
@@ -25,12 +29,11 @@ internal static unsafe class KvKernels
                 throw new InvalidOperationException(
                     $"Position {position} of sequence {sequence} has no page: it was never reserved or its window has passed.");
             }
-            long element = ((long)head * PageTokens + position % PageTokens) * HeadDim;
-            return Layer + (long)page * KvView.GranuleBytes + element * Type.Bytes();
+            return arena + Shape.KeyOffset(page, layerOffset, head, position % PageTokens);
         }
 
         /// <summary>Elements from a key to its value.</summary>
-        public long ValueOffset => (long)KvHeads * PageTokens * HeadDim;
+        public long ValueOffset => Shape.ValueBytes / Type.Bytes();
     }
 
     internal struct Arguments

@@ -6,7 +6,9 @@ namespace KvCuda.Kernels.Kv;
 internal struct KvPages(in KvView kv)
 {
     public nint Arena = kv.Arena, PageTable = kv.PageTable.Address;
-    public long LayerOffset = kv.LayerOffset;
+    public long LayerOffset = kv.Shape.Order == KvOrder.Linear
+        ? kv.LayerOffset
+        : throw new InvalidOperationException("The kernels read linear pages only.");
     public int TableColumns = kv.PageTable.Columns, Unused;
 }
 

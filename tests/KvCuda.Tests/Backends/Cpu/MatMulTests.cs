@@ -158,7 +158,7 @@ public sealed class MatMulTests
 
             (Tensor Weight, Tensor Bias) query = Of(heads * headDim), gate = Of(hidden), up = Of(hidden);
             Tensor q = backend.Result(rows, heads * headDim), g = backend.Result(rows, hidden), scratch = backend.Result(rows, hidden);
-            backend.MatMulQkv(new KvView { KvHeads = kvHeads, HeadDim = headDim }, q, default, default, xs,
+            backend.MatMulQkv(new KvView { Shape = new(16, kvHeads, headDim, 32) }, q, default, default, xs,
                 new() { Query = query.Weight, QueryBias = query.Bias }, default, default);
             Assert.True(q.Span<float>().SequenceEqual(Alone(query).Span<float>()), $"{set}: queries");
 
