@@ -37,7 +37,7 @@ internal sealed class KvLayout
     /// <param name="type">f32, f16 or bf16</param>
     /// <param name="pageTokens">tokens per page, a power of two</param>
     /// <param name="order">how the backend wants rows; shapes that cannot be swizzled stay linear</param>
-    /// <exception cref="InvalidRequestException">A number is out of range.</exception>
+    /// <exception cref="InvalidRequestException">A number is out of range, or layers that keep all tokens differ in shape.</exception>
     public KvLayout(LayerSharing sharing, Func<int, KvHeadShape> shapeOf, DType type, int pageTokens,
         KvOrder order = KvOrder.Linear)
     {
@@ -61,6 +61,12 @@ internal sealed class KvLayout
         Array.Fill(classOfLayer, -1);
         var kinds = sharing.Owners.GroupBy(owner => (Window: sharing.OwnerWindow(owner), Shape: ShapeOf(owner)))
             .OrderBy(kind => kind.Key.Window).ThenBy(kind => kind.First()).ToArray();
+        if (kinds.Length > 1 && kinds[1].Key.Window == 0)
+        {
+            // The prefix tree's leaves are those of one full class.
+            throw new InvalidRequestException($"Layers {kinds[0].First()} and {kinds[1].First()} keep all tokens in different shapes "
+                + $"({Words(kinds[0].Key.Shape)} and {Words(kinds[1].Key.Shape)}); layers may differ in shape only by their window.");
+        }
         classes = new KvClass[kinds.Length];
         for (int c = 0; c < kinds.Length; c++)
         {
@@ -73,6 +79,8 @@ internal sealed class KvLayout
             long granules = checked((owners.Length * shape.LayerBytes + KvPageShape.GranuleBytes - 1) / KvPageShape.GranuleBytes);
             classes[c] = new(kinds[c].Key.Window, shape, owners, checked(granules * KvPageShape.GranuleBytes));
         }
+
+        static string Words(KvPageShape shape) => $"{shape.KvHeads} heads of {shape.HeadDim}";
 
         KvPageShape ShapeOf(int owner)
         {
@@ -90,7 +98,7 @@ internal sealed class KvLayout
     /// <summary>Tokens per page, a power of two.</summary>
     public int PageTokens { get; }
 
-    /// <summary>The kinds of pages, by ascending window; full classes (window 0), if any, come first.</summary>
+    /// <summary>The kinds of pages, by ascending window; the full class (window 0), if any, is the first.</summary>
     public IReadOnlyList<KvClass> Classes => classes;
 
     /// <summary>The class of an owning layer.</summary>

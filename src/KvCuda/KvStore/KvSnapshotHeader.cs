@@ -95,6 +95,11 @@ internal sealed record KvSnapshotHeader(
             throw new KvSnapshotException(
                 KvSnapshotFault.Future, $"The snapshot is of version {version}; this KvCuda reads version {Version}. Use the newer KvCuda.");
         }
+        if (version is > 0 and < Version)
+        {
+            throw new KvSnapshotException(KvSnapshotFault.Foreign,
+                $"The snapshot is of the older version {version}; this KvCuda reads version {Version}. Save it again.");
+        }
         int length = BinaryPrimitives.ReadInt32LittleEndian(start[12..]);
         if (version != Version || length is < 0 or > LargestHeader)
         {

@@ -9,20 +9,28 @@ public sealed class KvLayoutTests
     [Fact]
     public void A_class_is_one_window_and_one_shape()
     {
-        // Gemma 4: heads of 8 behind a window, of 16 where everything is seen; one full layer has fewer of them.
-        LayerSharing sharing = LayerSharing.Parse("0s_1s_2_3s_4_4", 6, 4);
-        var layout = new KvLayout(sharing, layer => layer is 2 or 4 ? new(layer == 4 ? 1 : 2, 16) : new(2, 8), DType.BF16, 16);
-        Assert.Equal([0, 0, 4], layout.Classes.Select(c => c.Window));
-        Assert.Equal([[2], [4], [0, 1, 3]], layout.Classes.Select(c => c.Owners.ToArray()));
-        Assert.Equal([(2, 16), (1, 16), (2, 8)], layout.Classes.Select(c => (c.Shape.KvHeads, c.Shape.HeadDim)));
+        // Gemma 4: heads of 8 behind a window, of 16 where everything is seen; here one window layer has fewer of them.
+        LayerSharing sharing = LayerSharing.Parse("0s_1s_2_3s_4s_4s", 6, 4);
+        var layout = new KvLayout(sharing, layer => layer == 2 ? new(2, 16) : new(layer == 4 ? 1 : 2, 8), DType.BF16, 16);
+        Assert.Equal([0, 4, 4], layout.Classes.Select(c => c.Window));
+        Assert.Equal([[2], [0, 1, 3], [4]], layout.Classes.Select(c => c.Owners.ToArray()));
+        Assert.Equal([(2, 16), (2, 8), (1, 8)], layout.Classes.Select(c => (c.Shape.KvHeads, c.Shape.HeadDim)));
         Assert.Equal(2 * 2 * 2 * 16, layout.BytesPerTokenOf(2));
-        Assert.Equal(2 * 2 * 1 * 16, layout.BytesPerTokenOf(4));
+        Assert.Equal(2 * 2 * 1 * 8, layout.BytesPerTokenOf(4));
         Assert.Equal(0, layout.BytesPerTokenOf(5));
         Assert.Equal(layout.BytesPerToken, Enumerable.Range(0, 6).Sum(layout.BytesPerTokenOf));
         KvView view = layout.ViewOf(3, arena: 4096, c => new("table", DType.I32, 8192 + c, 1, 4));
         Assert.Equal((2, 8, 16), (view.KvHeads, view.HeadDim, view.PageTokens));
-        Assert.Equal((4096, 8192 + 2), (view.Arena, view.PageTable.Address));
-        Assert.Equal(2 * layout.Classes[2].Shape.LayerBytes, view.LayerOffset);
+        Assert.Equal((4096, 8192 + 1), (view.Arena, view.PageTable.Address));
+        Assert.Equal(2 * layout.Classes[1].Shape.LayerBytes, view.LayerOffset);
+    }
+
+    [Fact]
+    public void Layers_that_keep_everything_have_one_shape()
+    {
+        InvalidRequestException e = Assert.Throws<InvalidRequestException>(
+            () => new KvLayout(LayerSharing.Parse("0_1", 2), layer => new(1 + layer, 8), DType.F32, 16));
+        Assert.Contains("Layers 0 and 1", e.Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -51,7 +59,7 @@ public sealed class KvLayoutTests
         for (int t = 0; t < pageTokens; t++)
         {
             exchanged.Gather(token, other, t);
-            Assert.Equal(numbers.AsSpan(t * plain.Bytes, plain.Bytes), token);
+            Assert.Equal(numbers[(t * plain.Bytes)..((t + 1) * plain.Bytes)], token);
             plain.Scatter(back, token, t);
         }
         Assert.Equal(page, back);
@@ -81,7 +89,7 @@ public sealed class KvLayoutTests
     [Fact]
     public void Rows_that_are_no_even_number_of_pieces_stay_linear()
     {
-        LayerSharing sharing = LayerSharing.Parse("0_1", 2);
+        LayerSharing sharing = LayerSharing.Parse("0_1s", 2, 8);
         var layout = new KvLayout(sharing, layer => new(1, layer == 0 ? 64 : 6), DType.F16, 16, KvOrder.Swizzled);
         Assert.Equal([KvOrder.Swizzled, KvOrder.Linear], layout.Classes.Select(c => c.Shape.Order));
     }

@@ -146,8 +146,10 @@ public sealed class KvSnapshotFileTests
     public void A_later_version_is_told_from_a_damaged_file()
     {
         byte[] file = Snapshot(Layout(), 3);
-        file[8] = 2;
+        file[8] = KvSnapshotHeader.Version + 1;
         Assert.Equal(KvSnapshotFault.Future, Refused(Resealed(file)).Fault);
+        file[8] = KvSnapshotHeader.Version - 1;
+        Assert.Contains("older version", Refused(Resealed(file)).Message, StringComparison.Ordinal);
         Assert.Equal(KvSnapshotFault.NotASnapshot, Refused([1, 2, 3]).Fault);
         Assert.Equal(KvSnapshotFault.NotASnapshot, Refused([]).Fault);
         Assert.Equal(KvSnapshotFault.Truncated, Refused(Snapshot(Layout(), 3)[..12]).Fault);

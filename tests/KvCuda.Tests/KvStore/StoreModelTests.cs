@@ -11,7 +11,7 @@ public sealed class StoreModelTests
     [
         ("0_1", 0, 0),             // one full class
         ("0s", 3, 0),              // one window class
-        ("0_1_2s", 2, 1),          // two full classes, of different shapes
+        ("0s_1s_2s", 4, 1),        // one window in two shapes, and no full class
         ("0_1_2s", 3, 0),          // a full class of two owners, a window class of one
         ("0_1s_2s", 5, 2),         // one window, two shapes
         ("0_1s_2s", 1, 0),         // a window of nothing but the token itself
