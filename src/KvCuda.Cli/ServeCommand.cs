@@ -43,6 +43,17 @@ internal static class ServeCommand
         Option<string> body = new("--max-body") { Description = "Largest request body.", DefaultValueFactory = _ => "2MiB" };
         Option<double> timeout = new("--timeout") { Description = "Time limit of a request in seconds, including the time it waits.", DefaultValueFactory = _ => 600 };
         Option<double> grace = new("--grace") { Description = "On shutdown, seconds that running requests get to finish.", DefaultValueFactory = _ => 20 };
+        Option<int?> perKey = new("--max-per-key")
+        {
+            Description = "Maximum number of requests of one API key, running and waiting. Default: with several keys three quarters of all.",
+        };
+        Option<int?> perMinute = new("--tokens-per-minute") { Description = "Maximum number of tokens computed per minute for one API key. Default: no limit." };
+        Option<int?> priority = new("--max-priority") { Description = "Highest retention priority a request may ask for. Default: with several keys 35, else 100." };
+        Option<int> connections = new("--max-connections") { Description = "Maximum number of connections; idle ones make room.", DefaultValueFactory = _ => 512 };
+        Option<double> drain = new("--drain-delay")
+        {
+            Description = "On shutdown, seconds that /ready says no while requests are still taken.", DefaultValueFactory = _ => 0,
+        };
         Option<bool> log = new("--log-requests") { Description = "Log one line per request to standard error: figures, never text." };
 
         Command command = new(Name, """
@@ -51,7 +62,10 @@ internal static class ServeCommand
             """);
         model.AddTo(command);
         foreach (Option option in new Option[]
-            { host, port, apiKey, apiKeyFile, insecure, shareCache, cors, allowHost, name, template, plain, sequences, queued, prompt, answer, body, timeout, grace, log })
+            {
+                host, port, apiKey, apiKeyFile, insecure, shareCache, cors, allowHost, name, template, plain, sequences, queued, prompt, answer, body, timeout, grace,
+                perKey, perMinute, priority, connections, drain, log,
+            })
         {
             command.Add(option);
         }
@@ -77,6 +91,11 @@ internal static class ServeCommand
                 MaxBodyBytes = (int)Math.Min(ModelOptions.Bytes(parsed.GetValue(body)!), int.MaxValue),
                 RequestTimeout = Seconds(parsed.GetValue(timeout)),
                 ShutdownGrace = Seconds(parsed.GetValue(grace)),
+                MaxRequestsPerKey = parsed.GetValue(perKey),
+                TokensPerMinutePerKey = parsed.GetValue(perMinute),
+                MaxPriority = parsed.GetValue(priority),
+                MaxConnections = parsed.GetValue(connections),
+                DrainDelay = Seconds(parsed.GetValue(drain)),
                 LogRequests = parsed.GetValue(log),
             };
             return await ServeAsync(options, parsed.GetValue(model.Stats), parsed.InvocationConfiguration.Error, cancellation).ConfigureAwait(false);

@@ -118,6 +118,7 @@ public sealed class KvChatClient : IChatClient, IAsyncDisposable
             {
                 try
                 {
+                    cancellation.ThrowIfCancellationRequested(); // what the engine was faster with than the caller is not told any more
                     if (!await updates.MoveNextAsync().ConfigureAwait(false))
                     {
                         break;

@@ -86,13 +86,14 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
                 throw ApiException.Bad(error.InnerException is System.Text.DecoderFallbackException
                     ? "The body has a text that is no UTF-8." : "The body has a text with half of a surrogate pair, which is no Unicode.", null);
             }
-            using Admission.Ticket ticket = admission.Enter();
+            using Admission.Ticket ticket = admission.Enter(salt);
             deadline.CancelAfter(options.RequestTimeout);
             (KvEngine engine, ChatFormat? format) = model.Get();
             Job job = prepare(engine, format);
             job = job with { Generate = job.Generate with { MaxTokens = Math.Min(job.Generate.MaxTokens, options.MaxAnswerTokens ?? int.MaxValue) } };
             CheckTokens(job.Prompt, job.Generate, engine);
-            await AnswerAsync(context, operation, asked, engine, job, deadline).ConfigureAwait(false);
+            CheckPriority(job.Generate);
+            await AnswerAsync(context, operation, asked, engine, job, ticket, deadline).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {
@@ -113,11 +114,12 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
         }
     }
 
-    async Task AnswerAsync(HttpContext context, string operation, OpenAiRequest asked, KvEngine engine, Job job, CancellationTokenSource deadline)
+    async Task AnswerAsync(HttpContext context, string operation, OpenAiRequest asked, KvEngine engine, Job job, Admission.Ticket ticket,
+        CancellationTokenSource deadline)
     {
         bool chat = operation == "chat", stream = asked.Stream is true, usage = asked.StreamOptions?.IncludeUsage is true;
         string id = (chat ? "chatcmpl-" : "cmpl-") + Guid.NewGuid().ToString("N");
-        context.Response.Headers["x-request-id"] = id;
+        context.Response.Headers["x-request-id"] = RequestId(context.Request) ?? id;
         CompletionWriter writer = new(chat, id, model.Id, engine.Tokenizer!, usage, job.PromptChars);
         using ChatOperation measured = telemetry.Begin(model.Id, Described(asked, job.Generate), stream, operation);
         measured.Identify(id, conversationId: null);
@@ -128,6 +130,7 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
                 ? await StreamAsync(context, pieces, writer, usage, measured, deadline).ConfigureAwait(false)
                 : await WholeAsync(context, pieces, writer, job.Generate.Logprobs is not null).ConfigureAwait(false);
             measured.End(result);
+            ticket.Charge(result.PromptTokens - result.CachedTokens + result.GeneratedTokens);
             if (options.LogRequests)
             {
                 LogAnswer(operation, result.PromptTokens, result.CachedTokens, result.GeneratedTokens, result.QueueTime.TotalMilliseconds,
@@ -245,6 +248,18 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
         using Utf8JsonWriter json = new(context.Response.BodyWriter, JsonResponse.Options);
         Event(context.Response.BodyWriter, json, () => error.WriteTo(json));
         await context.Response.BodyWriter.FlushAsync(context.RequestAborted).ConfigureAwait(false);
+    }
+
+    // The caller's own name of the request, where it can stand in a header.
+    static string? RequestId(HttpRequest request) =>
+        request.Headers["x-request-id"] is [{ Length: >= 1 and <= 128 } id] && id.All(c => c is > ' ' and < '\u007F') ? id : null;
+
+    void CheckPriority(GenerateOptions generate)
+    {
+        if (generate.Retention.Any(range => range.Priority > options.HighestPriority))
+        {
+            throw ApiException.Bad($"priority must be at most {options.HighestPriority} at this server.", "priority");
+        }
     }
 
     int MostTokens(KvEngine engine) => options.MaxPromptTokens ?? engine.MaxContext - 1;

@@ -6,6 +6,9 @@ using KvCuda.Text;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Routing;
+using Microsoft.AspNetCore.Routing.Patterns;
+using Microsoft.AspNetCore.Routing.Template;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
 
 namespace KvCuda.Server;
@@ -18,13 +21,16 @@ sealed class Endpoints(Guard guard, ModelSource model, PrometheusText metrics, H
 
     public void Map(IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/v1/models", ModelsAsync);
-        routes.MapGet("/v1/models/{id}", ModelAsync);
-        routes.MapGet("/metrics", MetricsAsync);
-        routes.MapGet("/health", AliveAsync);
-        routes.MapGet("/ready", ReadyAsync);
-        routes.MapGet("/", PageAsync);
+        Get("/v1/models", ModelsAsync);
+        Get("/v1/models/{id}", ModelAsync);
+        Get("/metrics", MetricsAsync);
+        Get("/health", AliveAsync);
+        Get("/ready", ReadyAsync);
+        Get("/", PageAsync);
         routes.MapFallback("/{**path}", NotFoundAsync);
+
+        // HEAD is what uptime checks and load balancers send; the host leaves the body away.
+        void Get(string path, RequestDelegate answer) => routes.MapMethods(path, ["GET", "HEAD"], answer);
     }
 
     Task ModelsAsync(HttpContext context)
@@ -78,8 +84,8 @@ sealed class Endpoints(Guard guard, ModelSource model, PrometheusText metrics, H
     // Anybody may ask, so it tells how it is and not why.
     async Task ReadyAsync(HttpContext context)
     {
-        string status = model.IsStopping ? "stopping" : "loading";
-        if (!model.IsStopping && !model.IsLoading)
+        string status = model.IsDraining ? "stopping" : "loading";
+        if (!model.IsDraining && !model.IsLoading)
         {
             HealthReport report = await health.CheckHealthAsync(context.RequestAborted).ConfigureAwait(false);
             status = report.Status switch
@@ -109,8 +115,23 @@ sealed class Endpoints(Guard guard, ModelSource model, PrometheusText metrics, H
         return context.Response.Body.WriteAsync(page, context.RequestAborted).AsTask();
     }
 
-    static Task NotFoundAsync(HttpContext context) => throw new ApiException(StatusCodes.Status404NotFound, "invalid_request_error",
-        "There is no such endpoint. There are POST /v1/chat/completions and /v1/completions, GET /v1/models, /health, /ready, /metrics and /.", code: "unknown_url");
+    static Task NotFoundAsync(HttpContext context)
+    {
+        string[] methods = [.. context.RequestServices.GetRequiredService<EndpointDataSource>().Endpoints.OfType<RouteEndpoint>()
+            .Where(endpoint => endpoint.RoutePattern.RawText is not "/{**path}" && Matches(endpoint.RoutePattern, context.Request.Path))
+            .SelectMany(endpoint => endpoint.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods ?? []).Distinct()];
+        if (methods.Length == 0)
+        {
+            throw new ApiException(StatusCodes.Status404NotFound, "invalid_request_error",
+                "There is no such endpoint. There are POST /v1/chat/completions and /v1/completions, GET /v1/models, /health, /ready, /metrics and /.", code: "unknown_url");
+        }
+        context.Response.Headers.Allow = string.Join(", ", methods);
+        throw new ApiException(StatusCodes.Status405MethodNotAllowed, "invalid_request_error",
+            $"This endpoint takes {string.Join(" and ", methods)}, not {context.Request.Method}.", code: "method_not_allowed");
+    }
+
+    static bool Matches(RoutePattern pattern, PathString path) =>
+        new TemplateMatcher(new(pattern), []).TryMatch(path, []);
 
     static byte[] Page()
     {

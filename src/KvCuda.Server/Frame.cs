@@ -15,8 +15,15 @@ sealed partial class Frame(Guard guard, ServerMetrics metrics, ILogger logger)
         response.Headers.XContentTypeOptions = "nosniff";
         response.Headers.CacheControl = "no-store";
         int? status = null;
+        ConnectionTable.Entry? connection = context.Features.Get<ConnectionTable.Entry>();
+        connection?.Begin();
         try
         {
+            if (connection is { ProbesOnly: true } && context.Request.Path.Value is not ("/health" or "/ready" or "/metrics"))
+            {
+                response.Headers.Connection = "close";
+                throw ModelSource.Unavailable("There are as many connections as this server takes.", "too_many_connections");
+            }
             guard.CheckOrigin(context.Request);
             await next(context).ConfigureAwait(false);
         }
@@ -35,6 +42,10 @@ sealed partial class Frame(Guard guard, ServerMetrics metrics, ILogger logger)
             }
             status = (told ?? ApiException.Internal).Status;
             await TellAsync(context, told ?? ApiException.Internal).ConfigureAwait(false);
+        }
+        finally
+        {
+            connection?.End();
         }
         metrics.Responded((context.GetEndpoint() as RouteEndpoint)?.RoutePattern.RawText ?? "", status ?? response.StatusCode);
     }

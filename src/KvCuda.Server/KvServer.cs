@@ -30,9 +30,11 @@ public sealed class KvServer : IAsyncDisposable
     readonly KvServerOptions options;
     readonly WebApplication app;
     readonly ModelSource model;
+    readonly Admission admission;
     readonly PrometheusText metrics;
     readonly CancellationTokenSource cut = new();
     readonly ILogger logger;
+    readonly Lock gate = new();
     Task? stop;
     int disposed;
 
@@ -49,7 +51,7 @@ public sealed class KvServer : IAsyncDisposable
         logger = app.Services.GetRequiredService<ILogger<KvServer>>();
         model = new(app.Services.GetRequiredService<KvEngineHost>());
         Guard guard = new(options);
-        Admission admission = new(options.Engine.MaxSequences + options.MaxQueued);
+        admission = new(options.Places, options.PlacesPerKey, options.TokensPerMinutePerKey, options.Engine.TimeProvider);
         Completions completions = new(options, guard, admission, model, app.Services.GetRequiredService<ChatTelemetryOfContainer>().Telemetry, logger, cut.Token);
         Frame frame = new(guard, new ServerMetrics(meters, admission), logger);
         Endpoints endpoints = new(guard, model, metrics, app.Services.GetRequiredService<HealthCheckService>());
@@ -77,8 +79,14 @@ public sealed class KvServer : IAsyncDisposable
             kestrel.Limits.MaxRequestHeadersTotalSize = 16384;
             kestrel.Limits.MaxRequestHeaderCount = 64;
             kestrel.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(15);
-            kestrel.Limits.MaxConcurrentConnections = options.MaxConnections;
-            kestrel.Listen(options.Address, options.Port, listen => listen.Protocols = HttpProtocols.Http1);
+            kestrel.Limits.KeepAliveTimeout = TimeSpan.FromSeconds(75);
+            ConnectionTable connections = new(options.MaxConnections, options.FirstByteTimeout);
+            kestrel.Limits.MaxConcurrentConnections = options.MaxConnections + (2 * ConnectionTable.Reserved);
+            kestrel.Listen(options.Address, options.Port, listen =>
+            {
+                listen.Protocols = HttpProtocols.Http1;
+                listen.Use(next => connection => connections.ServeAsync(connection, next));
+            });
         });
         builder.Services.AddRoutingCore();
         builder.Services.AddCors();
@@ -123,15 +131,28 @@ public sealed class KvServer : IAsyncDisposable
     }
 
     /// <summary>
-    /// Takes no new requests; running ones may go on for <see cref="KvServerOptions.ShutdownGrace"/>, then streams end with an error event and others with a 503.
+    /// <c>/ready</c> says no. After <see cref="KvServerOptions.DrainDelay"/> new requests get a 503; running ones may go on for
+    /// <see cref="KvServerOptions.ShutdownGrace"/>, then streams end with an error event and others with a 503. It listens until nothing runs.
     /// </summary>
     /// <param name="cancellation">does not wait any longer: cuts at once</param>
     public async Task StopAsync(CancellationToken cancellation = default)
     {
+        using CancellationTokenRegistration now = cancellation.Register(cut.Cancel);
+        lock (gate)
+        {
+            stop ??= DrainAsync();
+        }
+        await stop.ConfigureAwait(false);
+    }
+
+    async Task DrainAsync()
+    {
+        model.Drain();
+        await Task.Delay(options.DrainDelay, cut.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         model.Stop();
         cut.CancelAfter(options.ShutdownGrace);
-        using CancellationTokenRegistration now = cancellation.Register(cut.Cancel);
-        await (stop ??= app.StopAsync(CancellationToken.None)).ConfigureAwait(false);
+        await admission.WhenEmptyAsync().WaitAsync(cut.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await app.StopAsync(CancellationToken.None).ConfigureAwait(false);
     }
 
     /// <summary>Stops if that has not been done, and ends the engine.</summary>

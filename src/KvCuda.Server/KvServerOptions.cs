@@ -60,8 +60,26 @@ public sealed record KvServerOptions
     /// <summary>Requests that may wait beside those that run; further ones are told to come back.</summary>
     public int MaxQueued { get; init; } = 64;
 
-    /// <summary>Most open connections.</summary>
+    /// <summary>Of all those, requests with one API key; null: with more than one key three quarters of the places, else all.</summary>
+    public int? MaxRequestsPerKey { get; init; }
+
+    /// <summary>Tokens that are computed a minute for one API key, prompts (without what was cached) and answers; null: as many as it likes.</summary>
+    public int? TokensPerMinutePerKey { get; init; }
+
+    /// <summary>
+    /// The highest retention priority that a request may ask for; null: with more than one key 35, which tokens have that nothing was said of, else 100.
+    /// Whoever may ask for more than others can push their tokens out of the cache.
+    /// </summary>
+    public int? MaxPriority { get; init; }
+
+    /// <summary>Most open connections. Beyond them, those that are idle make room, and a few more are there for probes.</summary>
     public int MaxConnections { get; init; } = 512;
+
+    /// <summary>How long a new connection may send nothing.</summary>
+    public TimeSpan FirstByteTimeout { get; init; } = TimeSpan.FromSeconds(10);
+
+    /// <summary>How long the server, told to stop, still takes requests while <c>/ready</c> says no: the time a load balancer needs to notice.</summary>
+    public TimeSpan DrainDelay { get; init; }
 
     /// <summary>The longest a request takes, waiting included.</summary>
     public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromMinutes(10);
@@ -91,6 +109,11 @@ public sealed record KvServerOptions
         Require(MaxPromptTokens is null or >= 1, $"MaxPromptTokens is {MaxPromptTokens}; it must be at least 1.");
         Require(MaxAnswerTokens is null or >= 1, $"MaxAnswerTokens is {MaxAnswerTokens}; it must be at least 1.");
         Require(MaxQueued >= 0, $"MaxQueued is {MaxQueued}; it must not be negative.");
+        Require(MaxRequestsPerKey is null or >= 1, $"MaxRequestsPerKey is {MaxRequestsPerKey}; it must be at least 1.");
+        Require(TokensPerMinutePerKey is null or >= 1, $"TokensPerMinutePerKey is {TokensPerMinutePerKey}; it must be at least 1.");
+        Require(MaxPriority is null or (>= 0 and <= 100), $"MaxPriority is {MaxPriority}; it must be from 0 to 100.");
+        Require(FirstByteTimeout > TimeSpan.Zero && FirstByteTimeout <= TimeSpan.FromHours(1), $"The first-byte timeout is {FirstByteTimeout}; it must be positive, an hour at most.");
+        Require(DrainDelay >= TimeSpan.Zero && DrainDelay <= TimeSpan.FromHours(1), $"The drain delay is {DrainDelay}; it must not be negative, an hour at most.");
         Require(MaxConnections >= 1, $"MaxConnections is {MaxConnections}; it must be at least 1.");
         Require(RequestTimeout > TimeSpan.Zero && RequestTimeout <= TimeSpan.FromDays(1), $"The request timeout is {RequestTimeout}; it must be positive, a day at most.");
         Require(ShutdownGrace >= TimeSpan.Zero && ShutdownGrace <= TimeSpan.FromHours(1), $"The shutdown grace is {ShutdownGrace}; it must not be negative, an hour at most.");
@@ -98,6 +121,12 @@ public sealed record KvServerOptions
             $"Listening on {Host} lets everybody who reaches this machine use the model. Give an API key (--api-key-file FILE), "
             + "or say that this is meant (--insecure).");
     }
+
+    internal int Places => Engine.MaxSequences + MaxQueued;
+
+    internal int PlacesPerKey => MaxRequestsPerKey ?? (ApiKeys.Count > 1 ? Math.Max(1, Places * 3 / 4) : Places);
+
+    internal int HighestPriority => MaxPriority ?? (ApiKeys.Count > 1 ? 35 : 100);
 
     internal bool OnLoopback => IPAddress.IsLoopback(Address);
 

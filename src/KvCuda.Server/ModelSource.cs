@@ -10,7 +10,7 @@ sealed class ModelSource(KvEngineHost host)
 {
     readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
     Task<KvEngineHost.Loaded>? loading;
-    volatile bool stopping;
+    volatile bool stopping, draining;
 
     /// <summary>What it is called.</summary>
     public string Id { get; } = host.ModelId;
@@ -24,7 +24,12 @@ sealed class ModelSource(KvEngineHost host)
     /// <summary>It is being loaded, or will be.</summary>
     public bool IsLoading => loading is not { IsCompleted: true };
 
-    public void Stop() => stopping = true;
+    /// <summary>It says that it is not ready, and takes requests all the same until <see cref="Stop"/>.</summary>
+    public bool IsDraining => draining;
+
+    public void Drain() => draining = true;
+
+    public void Stop() => stopping = draining = true;
 
     /// <summary>Loads it, once.</summary>
     /// <returns>ends when it answers</returns>

@@ -90,7 +90,7 @@ sealed class PrometheusText : IDisposable
         StringBuilder text = new();
         lock (gate)
         {
-            foreach (IGrouping<string, Family> same in families.Values.GroupBy(family => family.Name).OrderBy(group => group.Key, StringComparer.Ordinal))
+            foreach (IGrouping<string, Family> same in families.Values.Where(family => family.Series.Count > 0).GroupBy(family => family.Name).OrderBy(group => group.Key, StringComparer.Ordinal))
             {
                 Family first = same.First();
                 text.Append("# HELP ").Append(first.Name).Append(' ').Append(first.Help).Append('\n');
@@ -170,7 +170,6 @@ sealed class PrometheusText : IDisposable
         {
             "s" => "_seconds",
             "By" => instrument.Name.EndsWith("bytes", StringComparison.Ordinal) ? "" : "_bytes",
-            "1" when type == "gauge" => "_ratio",
             _ => "",
         } + (type == "counter" ? "_total" : "");
         double[] bounds = instrument switch

@@ -151,7 +151,7 @@ public sealed partial class AnswerTests(ChatModel model) : IClassFixture<ChatMod
         Assert.Equal(10, Of("gen_ai_client_token_usage_sum", "output"));
         Assert.Equal(2, Of("kvcuda_server_responses_total", "/v1/chat/completions", "\"200\""));
         Assert.True(Of("kvcuda_store_tokens_found_total") >= 16);
-        Assert.True(Of("kvcuda_store_hit_rate_ratio") > 0);
+        Assert.True(Of("kvcuda_store_hit_rate") > 0);
         Assert.Equal(4, after.Keys.Count(name => name.StartsWith("kvcuda_store_bytes{", StringComparison.Ordinal)));
         Assert.Equal(0, Of("kvcuda_requests", "waiting"));
 
