@@ -82,24 +82,31 @@ sealed class ConnectionTable(int most, TimeSpan patience)
         Entry? victim = null, entry = null;
         lock (gate)
         {
-            int here = entries.Count(other => !other.Leaving);
-            if (here >= most)
+            bool full = Here(probesOnly: false) >= most;
+            victim = full ? Idle(probesOnly: false) : null;
+            bool probes = full && victim is null;
+            if (probes && Here(probesOnly: true) >= Reserved)
             {
-                victim = entries.Where(other => other is { IsIdle: true, Leaving: false })
-                    .GroupBy(other => other.Address).MaxBy(same => same.Count())?.MinBy(other => other.IdleSince);
-                if (victim is not null)
-                {
-                    victim.Leaving = true;
-                }
+                victim = Idle(probesOnly: true);
             }
-            if (here < most || victim is not null || here < most + Reserved)
+            if (!probes || victim is not null || Here(probesOnly: true) < Reserved)
             {
-                entries.Add(entry = new(connection, address, probesOnly: here >= most && victim is null));
+                entries.Add(entry = new(connection, address, probes));
+            }
+            if (victim is not null)
+            {
+                victim.Leaving = true;
             }
         }
         victim?.Connection.Abort();
         return entry;
     }
+
+    int Here(bool probesOnly) => entries.Count(entry => entry.ProbesOnly == probesOnly && !entry.Leaving);
+
+    // Idle for longest, of the address that has most.
+    Entry? Idle(bool probesOnly) => entries.Where(entry => entry is { IsIdle: true, Leaving: false } && entry.ProbesOnly == probesOnly)
+        .GroupBy(entry => entry.Address).MaxBy(same => same.Count())?.MinBy(entry => entry.IdleSince);
 
     // Whether the first byte came in time; it is left where it is.
     async Task<bool> SpeaksAsync(ConnectionContext connection)
