@@ -20,16 +20,30 @@ help() {
 TXT
 }
 
-# Quiet unless it fails: a newcomer's screen is for the text, not for the build.
+# dotnet and NuGet keep what they need in the home folder: one that is unset, missing or read-only is replaced by one of ours.
+if [ -z "${HOME:-}" ] || [ ! -d "$HOME" ] || ! [ -w "$HOME" ]; then
+    echo "build.sh: the home folder '${HOME:-}' cannot be written; using $PWD/.tools/home" >&2
+    export HOME=$PWD/.tools/home
+    mkdir -p "$HOME"
+fi
+export DOTNET_CLI_HOME=${DOTNET_CLI_HOME:-$HOME}
+
+# Quiet unless it fails, since a newcomer's screen is for the text; but the first build, which takes minutes on a small or busy
+# machine, says what it is at.
 build() {
-    local log
+    local log output status=0
     log=$(mktemp)
-    if ! dotnet build "$1" -c Release --nologo -v quiet -clp:NoSummary >"$log" 2>&1; then
-        cat "$log" >&2
-        rm -f "$log"
-        exit 1
+    output=$(dirname "$1")/$(basename "$1")/bin/Release
+    if [ "$1" != KvCuda.sln ] && [ ! -d "$output" ]; then
+        echo "build.sh: building $(basename "$1"), once: packages are restored, then about $(grep -c ProjectReference "$1"/*.csproj) projects compiled" >&2
+        dotnet build "$1" -c Release --nologo -v minimal -clp:NoSummary 2>&1 | tee "$log" |
+            sed -u -nE 's/^ *(Restored|Determining).*/  restoring/p; s/^ *([A-Za-z.]+) -> .*/  compiled \1/p' | uniq >&2 || status=$?
+    else
+        dotnet build "$1" -c Release --nologo -v quiet -clp:NoSummary >"$log" 2>&1 || status=$?
     fi
+    [ "$status" -eq 0 ] || cat "$log" >&2
     rm -f "$log"
+    [ "$status" -eq 0 ] || exit "$status"
 }
 
 command=${1:-help}
@@ -52,8 +66,12 @@ test)
     filter=()
     [ $# -eq 0 ] || filter=(-class "*$1*")
     log=$(mktemp)
+    times=$(mktemp)
     status=0
-    dotnet tests/KvCuda.Tests/bin/Release/net10.0/KvCuda.Tests.dll -nocolor "${filter[@]}" 2>&1 | tee "$log" || status=$?
+    dotnet tests/KvCuda.Tests/bin/Release/net10.0/KvCuda.Tests.dll -nocolor "${filter[@]}" -xml "$times" 2>&1 | tee "$log" || status=$?
+    # Where the time goes: the tests' own seconds by area, beside what an area may take (they run side by side).
+    [ $# -gt 0 ] || bash tests/times.sh "$times" || true
+    rm -f "$times"
     # The last line is the plain sum, whatever the runner's own summary looks like.
     total=$(sed -nE 's/.*Total: ([0-9]+).*/\1/p' "$log" | tail -1)
     failed=$(sed -nE 's/.*Failed: ([0-9]+).*/\1/p' "$log" | tail -1)
@@ -69,7 +87,13 @@ pack)
 bench)
     if [ "${1:-}" = peer ]; then
         shift
-        [[ " $* " == *" --help "* ]] || bash bench/fetch-peer.sh
+        if [[ " $* " != *" --help "* && " $* " != *" --alone "* && " $* " != *" --peer "* ]]; then
+            bash bench/fetch-peer.sh
+            if [ -e .tools/peer/missing ]; then
+                echo "build.sh: nothing was measured; 'bench peer --alone' measures KvCuda without llama.cpp" >&2
+                exit 1
+            fi
+        fi
         build bench/KvCuda.PeerBench
         exec dotnet bench/KvCuda.PeerBench/bin/Release/net10.0/KvCuda.PeerBench.dll "$@"
     fi

@@ -32,8 +32,9 @@ for tool in apt-get dpkg-deb sha256sum; do
 done
 [ "$(dpkg --print-architecture)" = amd64 ] || missing "NVRTC is fetched for amd64 only, and this machine is $(dpkg --print-architecture)"
 
-# The machine's own Debian mirror: the first site that serves the main component outside the security archive.
-mirror=$(apt-get indextargets --format '$(SITE) $(COMPONENT) $(IDENTIFIER)' 2>/dev/null |
+# The machine's own Debian mirror: the first site that serves the main component outside the security archive. Asked of the
+# sources alone: on a fresh machine no lists were ever fetched.
+mirror=$(apt-get -o APT::Get::IndexTargets::ReleaseInfo=false indextargets --format '$(SITE) $(COMPONENT) $(IDENTIFIER)' 2>/dev/null |
     awk '$2 == "main" && $3 == "Packages" && $1 !~ /security/ { print $1; exit }')
 [ -n "$mirror" ] || missing "apt on this machine names no Debian mirror to fetch NVRTC from"
 

@@ -150,7 +150,7 @@ public sealed class ChatTemplate
             context.Scope.Set(name, Py.FromObject(value));
         }
 
-        Statement.Execute(body, context);
+        Account.Run(context, () => Statement.Execute(body, context));
         return context.Output.ToString();
     }
 }

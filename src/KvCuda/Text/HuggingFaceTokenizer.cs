@@ -350,8 +350,9 @@ public sealed class HuggingFaceTokenizer : Tokenizer
 
     AddedTokenPass? Pass(bool normalized)
     {
+        var budget = new TextBudget(addedSpelling.Values.Sum(spelling => (long)spelling.Length), "The normalizers of tokenizer.json");
         List<(AddedToken, byte[])> patterns = [.. added.Values.Where(t => t.Normalized == normalized)
-            .Select(t => (t, normalized && normalizer is not null ? normalizer.Run(addedSpelling[t.Id]) : addedSpelling[t.Id]))];
+            .Select(t => (t, normalized && normalizer is not null ? normalizer.Run(addedSpelling[t.Id], budget) : addedSpelling[t.Id]))];
         return patterns.Count > 0 ? new AddedTokenPass(patterns) : null;
     }
 
@@ -370,7 +371,8 @@ public sealed class HuggingFaceTokenizer : Tokenizer
         AddAll(add ? before : [], sink);
         byte[] utf8 = ArrayPool<byte>.Shared.Rent(Encoding.UTF8.GetMaxByteCount(text.Length));
         int length = Encoding.UTF8.GetBytes(text, utf8);
-        var run = new EncodeRun(this, parse, settings, sink, scratch, trace);
+        var budget = new TextBudget(length, "The steps of tokenizer.json");
+        var run = new EncodeRun(this, parse, settings, sink, scratch, trace, budget);
         run.Text(utf8, length);
         ArrayPool<byte>.Shared.Return(utf8);
         AddAll(add ? after : [], sink);
@@ -388,7 +390,7 @@ public sealed class HuggingFaceTokenizer : Tokenizer
     /// <summary>One text on its way through the pipeline.</summary>
     readonly struct EncodeRun(
         HuggingFaceTokenizer tokenizer, bool parseSpecial, EncodeSettings settings, TokenSink sink, BpeScratch scratch,
-        ByteBuffer? trace)
+        ByteBuffer? trace, TextBudget budget)
     {
         public void Text(byte[] utf8, int length)
         {
@@ -423,7 +425,7 @@ public sealed class HuggingFaceTokenizer : Tokenizer
         {
             if (settings.ConsiderNormalization && tokenizer.normalizer is { } normalizer)
             {
-                utf8 = normalizer.Run(utf8.AsSpan(start, length));
+                utf8 = normalizer.Run(utf8.AsSpan(start, length), budget);
                 (start, length) = (0, utf8.Length);
             }
 
@@ -450,12 +452,12 @@ public sealed class HuggingFaceTokenizer : Tokenizer
 
         void PreTokenize(byte[] utf8, int start, int length, bool first)
         {
-            var pieces = new Pieces();
+            var pieces = new Pieces(budget);
             pieces.Reset(utf8);
             pieces.Add(start, start + length, first);
             if (settings.ConsiderPreTokenization)
             {
-                var other = new Pieces();
+                var other = new Pieces(budget);
                 foreach (PreTokenizer step in tokenizer.preTokenizers)
                 {
                     step.Run(pieces, other);

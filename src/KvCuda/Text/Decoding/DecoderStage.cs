@@ -1,4 +1,5 @@
 using System.Text;
+using KvCuda.Text.Pipeline;
 
 namespace KvCuda.Text.Decoding;
 
@@ -9,10 +10,18 @@ namespace KvCuda.Text.Decoding;
 abstract class DecoderStage
 {
     DecoderStage? next;
+    TextBudget budget = null!; // set where the stages are put in a row
 
     /// <summary>Puts the stages in a row; returns the first.</summary>
-    public static DecoderStage Chain(IReadOnlyList<DecoderStage> stages)
+    /// <param name="stages">in order</param>
+    /// <param name="budget">what they pass on is charged to it</param>
+    public static DecoderStage Chain(IReadOnlyList<DecoderStage> stages, TextBudget budget)
     {
+        foreach (DecoderStage stage in stages)
+        {
+            stage.budget = budget;
+        }
+
         for (int i = 0; i + 1 < stages.Count; i++)
         {
             stages[i].next = stages[i + 1];
@@ -34,7 +43,14 @@ abstract class DecoderStage
     /// <summary>Passes on what was held back.</summary>
     protected abstract void Drain();
 
-    protected void Pass(ReadOnlySpan<char> part, bool ends) => next!.Add(part, ends);
+    protected void Pass(ReadOnlySpan<char> part, bool ends)
+    {
+        budget.Charge(part.Length + 1);
+        next!.Add(part, ends);
+    }
+
+    /// <summary>Pays for text that is made, or looked at again, before it is passed on.</summary>
+    protected void Charge(long made) => budget.Charge(made);
 }
 
 /// <summary>Where the text ends up.</summary>

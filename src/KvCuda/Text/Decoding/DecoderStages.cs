@@ -92,6 +92,7 @@ sealed class ReplaceStage(string pattern, string content) : DecoderStage
     {
         if (held.Length > 0)
         {
+            Charge(held.Length);
             part = held.Append(part).ToString();
             held.Clear();
         }
@@ -129,6 +130,7 @@ sealed class PatternReplaceStage(Patterns.Pattern pattern, string content) : Tok
         int done = 0;
         foreach ((int start, int end) in utf8.Length == 0 ? [] : Pipeline.PatternSplitter.Matches(pattern, utf8))
         {
+            Charge(start - done + content.Length);
             text.Append(Encoding.UTF8.GetString(utf8.AsSpan(done..start))).Append(content);
             done = end;
         }
@@ -159,6 +161,7 @@ sealed class StripStage(string content, int start, int stop) : DecoderStage
         inside |= part.Length > 0;
         if (stop > 0)
         {
+            Charge(held.Length);
             part = held.Append(part).ToString();
             held.Clear();
             int cut = part.Length, count = 0;

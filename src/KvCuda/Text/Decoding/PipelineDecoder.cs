@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text;
+using KvCuda.Text.Pipeline;
 
 namespace KvCuda.Text.Decoding;
 
@@ -10,12 +11,13 @@ sealed class PipelineDecoder : StreamingDecoder
     readonly bool skipSpecialTokens;
     readonly DecoderStage first;
     readonly TextEnd end = new();
+    readonly TextBudget budget = new(0, "The decoders of tokenizer.json");
 
     public PipelineDecoder(HuggingFaceTokenizer tokenizer, IEnumerable<DecoderStage> stages, bool skipSpecialTokens)
     {
         this.tokenizer = tokenizer;
         this.skipSpecialTokens = skipSpecialTokens;
-        first = DecoderStage.Chain([.. stages, end]);
+        first = DecoderStage.Chain([.. stages, end], budget);
     }
 
     /// <summary>Takes an id without taking text out.</summary>
@@ -27,6 +29,7 @@ sealed class PipelineDecoder : StreamingDecoder
             return;
         }
 
+        budget.Earn(spelling.Length);
         char[]? rented = spelling.Length > 256 ? ArrayPool<char>.Shared.Rent(spelling.Length) : null;
         Span<char> token = rented ?? stackalloc char[256];
         first.Add(token[..Encoding.UTF8.GetChars(spelling, token)], ends: true);

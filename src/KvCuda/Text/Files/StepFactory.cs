@@ -13,6 +13,8 @@ sealed class StepFactory(string path)
 {
     const int MaxDepth = 8;
 
+    int normalizers, preTokenizers, decoders;
+
     /// <summary>Whether the pre-tokenizer ends by spelling bytes (GPT-2's alphabet).</summary>
     public bool ByteLevel { get; private set; }
 
@@ -24,6 +26,7 @@ sealed class StepFactory(string path)
 
     Normalizer Normalizer(JsonElement step, int depth)
     {
+        Count(ref normalizers, "normalizers");
         string type = Type(step);
         switch (type)
         {
@@ -65,6 +68,7 @@ sealed class StepFactory(string path)
 
     void AddPreTokenizer(JsonElement step, List<PreTokenizer> steps, int depth)
     {
+        Count(ref preTokenizers, "pre_tokenizers");
         string type = Type(step);
         if (ByteLevel && type != "Sequence")
         {
@@ -285,6 +289,7 @@ sealed class StepFactory(string path)
 
     void AddDecoder(JsonElement step, List<Func<DecoderStage>> makers, int depth)
     {
+        Count(ref decoders, "decoders");
         string type = Type(step);
         switch (type)
         {
@@ -326,6 +331,14 @@ sealed class StepFactory(string path)
                 break;
             default:
                 throw Unsupported("decoder", type);
+        }
+    }
+
+    void Count(ref int steps, string kind)
+    {
+        if (++steps > TextBudget.MaxSteps)
+        {
+            throw new ModelFormatException($"{path}: there are more than {TextBudget.MaxSteps} {kind}.");
         }
     }
 

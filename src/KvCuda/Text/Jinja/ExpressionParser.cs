@@ -34,12 +34,14 @@ sealed partial class Parser
     Expression Expression()
     {
         Enter();
+        int known = unknown.Count;
         Expression value = Or();
         while (Current.Is(TokenKind.Name, "if"))
         {
             int line = Take().Line;
             Expression condition = Or();
             value = new Conditional(line, condition, value, TryKeyword("else") ? Expression() : null);
+            ForgiveSince(known);
         }
 
         depth--;
@@ -315,10 +317,17 @@ sealed partial class Parser
 
             if (Current.Kind == TokenKind.Operator && Current.Text is "*" or "**")
             {
-                throw errors.Unsupported(Current.Line, $"'{Current.Text}' before an argument");
+                Token star = Take();
+                if (star.Text == "*")
+                {
+                    positional.Add(new Spread(star.Line, Expression()));
+                }
+                else
+                {
+                    named.Add(("**", Expression()));
+                }
             }
-
-            if (Current.Kind == TokenKind.Name && tokens[at + 1].Is(TokenKind.Operator, "="))
+            else if (Current.Kind == TokenKind.Name && tokens[at + 1].Is(TokenKind.Operator, "="))
             {
                 string name = TakeName();
                 at++;
@@ -374,7 +383,7 @@ sealed partial class Parser
         string name = TakeName();
         if (!Filters.Knows(name))
         {
-            throw errors.Unsupported(line, $"the filter '{name}'");
+            unknown.Add((line, $"the filter '{name}'"));
         }
 
         return (name, line, Current.Is(TokenKind.Operator, "(") ? CallArguments() : ArgumentList.Empty);
@@ -400,7 +409,7 @@ sealed partial class Parser
         string name = TakeName();
         if (!Tests.Knows(name))
         {
-            throw errors.Unsupported(line, $"the test '{name}'");
+            unknown.Add((line, $"the test '{name}'"));
         }
 
         ArgumentList arguments = ArgumentList.Empty;

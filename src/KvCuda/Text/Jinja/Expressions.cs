@@ -167,14 +167,51 @@ sealed record ArgumentList(List<Expression> Positional, List<(string Name, Expre
     public (List<object?> Positional, Dictionary<string, object?> Named) Evaluate(RenderContext context)
     {
         var named = new Dictionary<string, object?>(StringComparer.Ordinal);
-        List<object?> positional = Positional.ConvertAll(e => e.Evaluate(context));
-        foreach ((string name, Expression value) in Named)
+        var positional = new List<object?>(Positional.Count);
+        foreach (Expression argument in Positional)
         {
-            named[name] = value.Evaluate(context);
+            object? value = argument.Evaluate(context);
+            if (argument is Spread)
+            {
+                context.Pay(((Sequence)value!).Items.Count);
+                positional.AddRange(((Sequence)value).Items);
+            }
+            else
+            {
+                positional.Add(value);
+            }
+        }
+
+        foreach ((string name, Expression argument) in Named)
+        {
+            object? value = argument.Evaluate(context);
+            if (name != "**")
+            {
+                named[name] = value;
+                continue;
+            }
+
+            Dict all = value as Dict ?? throw new RenderException($"a {Py.TypeName(value)} cannot follow '**'; a dict can");
+            context.Pay(all.Count);
+            foreach ((object? key, object? item) in all.Entries)
+            {
+                string given = key as string ?? throw new RenderException("the keys of a dict after '**' are names");
+                if (!named.TryAdd(given, item))
+                {
+                    throw new RenderException($"the argument '{given}' is given twice");
+                }
+            }
         }
 
         return (positional, named);
     }
+}
+
+/// <summary>*items, among arguments.</summary>
+sealed class Spread(int line, Expression items) : Expression(line)
+{
+    protected override object? Compute(RenderContext context) => items.Evaluate(context) is Sequence list
+        ? list : throw new RenderException("only a list can follow '*'");
 }
 
 sealed class CallExpression(int line, Expression function, ArgumentList arguments) : Expression(line)

@@ -73,6 +73,7 @@ static class Filters
         context.Pay(value is string text ? text.Length / 8 : 1);
         object? result = filter(value, arguments, context);
         arguments.ExpectNoMore();
+        context.PayForResult(result);
         return result;
     }
 

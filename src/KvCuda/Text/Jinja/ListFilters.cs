@@ -17,6 +17,7 @@ static class ListFilters
             return Members.Item(value, attribute);
         }
 
+        Account.Pay(1 + (path.Length / 8));
         foreach (string part in path.Split('.'))
         {
             value = long.TryParse(part, out long index) ? Members.Item(value, index) : Members.Item(value, part);
@@ -60,8 +61,10 @@ static class ListFilters
     {
         string separator = Py.Str(arguments.Take("d", ""));
         object? attribute = arguments.Take("attribute", null);
+        List<object?> items = Py.Iterate(value);
+        context.Pay(items.Count);
         return StringMethods.Join(separator,
-            Py.Iterate(value).ConvertAll(item => (object?)Py.Str(attribute is null ? item : Path(item, attribute))), context);
+            items.ConvertAll(item => (object?)Py.Str(attribute is null ? item : Path(item, attribute))), context);
     }
 
     public static object? Sort(object? value, Arguments arguments, RenderContext context)

@@ -5,7 +5,13 @@ namespace KvCuda.Text.Jinja;
 /// <summary>What stands behind a point or in brackets. Nothing here reaches .NET objects: there is no way out of the sandbox.</summary>
 static class Members
 {
-    public static object? Attribute(object? value, string name) => value switch
+    public static object? Attribute(object? value, string name)
+    {
+        Account.PayFor(name);
+        return Find(value, name);
+    }
+
+    static object? Find(object? value, string name) => value switch
     {
         Undefined u => throw new RenderException($"{u.What} is undefined and has no '{name}'"),
         Loop loop => loop.Attribute(name),
@@ -33,10 +39,10 @@ static class Members
                 at += at < 0 ? list.Items.Count : 0;
                 return at >= 0 && at < list.Items.Count ? list.Items[(int)at] : Missing(value, Py.Str(key));
             case (string text, bool or long):
-                object?[] characters = [.. Py.Iterate(text)];
+                List<object?> characters = Py.Iterate(text);
                 long index = Py.ToLong(key);
-                index += index < 0 ? characters.Length : 0;
-                return index >= 0 && index < characters.Length ? characters[index] : Missing(value, Py.Str(key));
+                index += index < 0 ? characters.Count : 0;
+                return index >= 0 && index < characters.Count ? characters[(int)index] : Missing(value, Py.Str(key));
             case (_, string name):
                 return Attribute(value, name);
             default:

@@ -129,6 +129,11 @@ static class Operators
         int used = 0;
         for (int i = 0; i < format.Length; i++)
         {
+            if (text.Length > RenderContext.MaxOutput)
+            {
+                throw new RenderException($"a text grows beyond {RenderContext.MaxOutput} characters");
+            }
+
             if (format[i] != '%')
             {
                 text.Append(format[i]);

@@ -9,6 +9,7 @@ sealed partial class Parser
 
     readonly List<Token> tokens;
     readonly TemplateErrors errors;
+    readonly List<(int Line, string What)> unknown = []; // filters and tests that nobody knows, outside of conditions
     int at, depth, loops;
 
     Parser(List<Token> tokens, TemplateErrors errors)
@@ -21,6 +22,11 @@ sealed partial class Parser
     {
         var parser = new Parser(Lexer.Tokenize(template, errors), errors);
         List<Statement> body = parser.Body();
+        if (parser.unknown.Count > 0 && parser.Current.Kind == TokenKind.End)
+        {
+            throw errors.Unsupported(parser.unknown[0].Line, parser.unknown[0].What);
+        }
+
         return parser.Current.Kind == TokenKind.End ? body
             : throw errors.Syntax(parser.Current.Line, $"'{parser.tokens[parser.at + 1].Text}' has nothing to end or continue");
     }
@@ -162,8 +168,12 @@ sealed partial class Parser
         }
     }
 
+    // As in Jinja 2: what stands in a condition may never run, so an unknown filter there is an error only when it does.
+    void ForgiveSince(int count) => unknown.RemoveRange(count, unknown.Count - count);
+
     IfStatement If(int line)
     {
+        int known = unknown.Count;
         var branches = new List<(Expression, List<Statement>)>();
         List<Statement> otherwise = [];
         do
@@ -183,6 +193,7 @@ sealed partial class Parser
         }
 
         EndBlock();
+        ForgiveSince(known);
         return new IfStatement(line, branches, otherwise);
     }
 

@@ -38,11 +38,13 @@ static partial class Py
             throw new RenderException("values are nested too deeply to compare");
         }
 
+        Account.Pay(1);
         switch (a, b)
         {
             case (null, null) or (Undefined, Undefined):
                 return true;
             case (string x, string y):
+                Account.PayFor(x.Length == y.Length ? x : "");
                 return x == y;
             case (Sequence x, Sequence y):
                 return x.IsTuple == y.IsTuple && x.Items.Count == y.Items.Count
@@ -63,9 +65,11 @@ static partial class Py
     /// <summary>Less than 0, 0, more than 0; an error for values without an order.</summary>
     public static int Compare(object? a, object? b, int depth = 0)
     {
+        Account.Pay(1);
         switch (a, b)
         {
             case (string x, string y):
+                Account.PayFor(x.Length < y.Length ? x : y);
                 return CompareStrings(x, y);
             case (Sequence x, Sequence y) when x.IsTuple == y.IsTuple && depth < MaxDepth:
                 for (int i = 0; i < Math.Min(x.Items.Count, y.Items.Count); i++)
@@ -120,14 +124,24 @@ static partial class Py
     };
 
     /// <summary>What `for` walks through.</summary>
-    public static List<object?> Iterate(object? value) => value switch
+    public static List<object?> Iterate(object? value)
     {
-        Sequence s => s.Items,
-        Dict d => d.Entries.Select(e => e.Key).ToList(),
-        string s => s.EnumerateRunes().Select(r => (object?)r.ToString()).ToList(),
-        Undefined => [],
-        _ => throw new RenderException($"a {TypeName(value)} cannot be walked through"),
-    };
+        switch (value)
+        {
+            case Sequence s:
+                return s.Items;
+            case Dict d:
+                Account.Pay(d.Count);
+                return d.Entries.Select(e => e.Key).ToList();
+            case string s:
+                Account.Pay(s.Length);
+                return s.EnumerateRunes().Select(r => (object?)r.ToString()).ToList();
+            case Undefined:
+                return [];
+            default:
+                throw new RenderException($"a {TypeName(value)} cannot be walked through");
+        }
+    }
 
     public static long Length(object? value) => value switch
     {
@@ -140,6 +154,7 @@ static partial class Py
 
     public static int StringLength(string s)
     {
+        Account.PayFor(s);
         int length = s.Length;
         foreach (char c in s)
         {
@@ -151,11 +166,18 @@ static partial class Py
 
     public static bool Contains(object? container, object? value) => container switch
     {
-        string s => value is string part ? s.Contains(part, StringComparison.Ordinal)
+        string s => value is string part ? Find(s, part) >= 0
             : throw new RenderException($"a {TypeName(value)} cannot be in a str"),
         Sequence s => s.Items.Exists(item => Equal(item, value)),
         Dict d => d.TryGet(value, out _),
         Undefined => false,
         _ => throw new RenderException($"nothing can be in a {TypeName(container)}"),
     };
+
+    /// <summary>Where a text stands in another, or -1; paid for.</summary>
+    public static int Find(string text, string part, int from = 0)
+    {
+        Account.PayForSearch(from == 0 ? text : "", part);
+        return text.IndexOf(part, from, StringComparison.Ordinal);
+    }
 }

@@ -28,6 +28,12 @@ static partial class Py
             throw new RenderException("a value is nested too deeply to print");
         }
 
+        Account.Pay(1);
+        if (text.Length > RenderContext.MaxOutput)
+        {
+            throw new RenderException($"a text grows beyond {RenderContext.MaxOutput} characters");
+        }
+
         switch (value)
         {
             case null:
@@ -43,6 +49,7 @@ static partial class Py
                 text.Append(Float(d));
                 break;
             case string s:
+                Account.PayFor(s);
                 Quote(s, text);
                 break;
             case Undefined:

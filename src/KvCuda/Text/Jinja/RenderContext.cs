@@ -36,8 +36,12 @@ sealed class RenderContext(TemplateErrors errors, TimeProvider clock)
     public const int MaxOutput = 1 << 26, MaxCalls = 100;
     const long MaxWork = 10_000_000;
 
+    /// <summary>Bytes that a rendering may allocate, freed or not.</summary>
+    const long MaxAllocated = 1L << 30;
+
+    readonly long allocatedBefore = GC.GetAllocatedBytesForCurrentThread();
     long work = MaxWork;
-    int calls;
+    int calls, entered;
 
     public TemplateErrors Errors => errors;
 
@@ -51,6 +55,10 @@ sealed class RenderContext(TemplateErrors errors, TimeProvider clock)
     public void Enter()
     {
         Pay(1);
+        if ((++entered & 63) == 0 && GC.GetAllocatedBytesForCurrentThread() - allocatedBefore > MaxAllocated)
+        {
+            throw new RenderException($"the template allocates more than {MaxAllocated >> 20} MiB");
+        }
         if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
         {
             throw new RenderException("the template is nested too deeply");
@@ -61,7 +69,7 @@ sealed class RenderContext(TemplateErrors errors, TimeProvider clock)
     public void Pay(long amount)
     {
         work -= amount;
-        if (work < 0)
+        if (work < 0 || amount < 0)
         {
             throw new RenderException($"the template does more than {MaxWork} steps");
         }
@@ -72,6 +80,20 @@ sealed class RenderContext(TemplateErrors errors, TimeProvider clock)
     {
         Pay(text.Length / 8);
         return text.Length <= MaxOutput ? text : throw new RenderException($"a text grows beyond {MaxOutput} characters");
+    }
+
+    /// <summary>Pays for what a function or a filter gave: it was made, whatever it was made of.</summary>
+    public void PayForResult(object? result)
+    {
+        switch (result)
+        {
+            case string text:
+                Pay(text);
+                break;
+            case Sequence list:
+                Pay(list.Items.Count);
+                break;
+        }
     }
 
     public void Write(string text)

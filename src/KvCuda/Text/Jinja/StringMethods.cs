@@ -31,9 +31,9 @@ static class StringMethods
             "rpartition" => (a, _) => Partition(s, a.TakeString("sep"), last: true),
             "replace" => (a, c) => Replace(s, a.TakeString("old"), a.TakeString("new"), a.TakeLong("count", -1), c),
             "join" => (a, c) => Join(s, Py.Iterate(a.Take("iterable")), c),
-            "find" => (a, _) => Position(s, s.IndexOf(a.TakeString("sub"), StringComparison.Ordinal)),
-            "rfind" => (a, _) => Position(s, s.LastIndexOf(a.TakeString("sub"), StringComparison.Ordinal)),
-            "index" => (a, _) => Position(s, s.IndexOf(a.TakeString("sub"), StringComparison.Ordinal)) is var at and >= 0
+            "find" => (a, _) => Position(s, Py.Find(s, a.TakeString("sub"))),
+            "rfind" => (a, _) => Position(s, FindLast(s, a.TakeString("sub"))),
+            "index" => (a, _) => Position(s, Py.Find(s, a.TakeString("sub"))) is var at and >= 0
                 ? at : throw new RenderException("the text looked for is not there"),
             "count" => (a, _) => Count(s, a.TakeString("sub")),
             "isdigit" or "isdecimal" or "isnumeric" => (_, _) => All(s, r => Rune.IsDigit(r)),
@@ -59,7 +59,9 @@ static class StringMethods
     /// <summary>Python's str.strip: white space, or any of the given characters.</summary>
     public static string Strip(string s, string? characters, bool left, bool right)
     {
-        Func<Rune, bool> goes = characters is null ? IsSpace : r => characters.EnumerateRunes().Contains(r);
+        HashSet<Rune>? set = characters is null ? null : [.. characters.EnumerateRunes()];
+        Account.Pay((s.Length + (characters?.Length ?? 0)) / 8);
+        Func<Rune, bool> goes = set is null ? IsSpace : set.Contains;
         int start = 0, end = s.Length;
         while (left && start < end && Rune.DecodeFromUtf16(s.AsSpan(start, end - start), out Rune rune, out int n) == 0 && goes(rune))
         {
@@ -157,11 +159,12 @@ static class StringMethods
     {
         long possible = old.Length == 0 ? s.Length + 1 : s.Length / old.Length;
         long most = count < 0 ? possible : Math.Min(count, possible);
-        if (s.Length + (most * with.Length) > RenderContext.MaxOutput && s.Contains(old, StringComparison.Ordinal))
+        if (s.Length + (most * with.Length) > RenderContext.MaxOutput && Py.Find(s, old) >= 0)
         {
             throw new RenderException($"a text may grow beyond {RenderContext.MaxOutput} characters");
         }
 
+        Account.PayForSearch(s, old);
         if (count < 0 && old.Length > 0)
         {
             return context.Pay(s.Replace(old, with, StringComparison.Ordinal));
@@ -214,6 +217,7 @@ static class StringMethods
             throw new RenderException("split: the separator is empty");
         }
 
+        Account.PayForSearch(s, separator ?? "");
         var parts = new List<string>();
         if (separator is null)
         {
@@ -323,7 +327,7 @@ static class StringMethods
     static Sequence Partition(string s, string separator, bool last)
     {
         int at = separator.Length == 0 ? throw new RenderException("partition: the separator is empty")
-            : last ? s.LastIndexOf(separator, StringComparison.Ordinal) : s.IndexOf(separator, StringComparison.Ordinal);
+            : last ? FindLast(s, separator) : Py.Find(s, separator);
         object?[] parts = at >= 0 ? [s[..at], separator, s[(at + separator.Length)..]] : last ? ["", "", s] : [s, "", ""];
         return new Sequence([.. parts], isTuple: true);
     }
@@ -335,6 +339,12 @@ static class StringMethods
         _ => throw new RenderException($"startswith and endswith take a str, not a {Py.TypeName(affix)}"),
     };
 
+    static int FindLast(string s, string part)
+    {
+        Account.PayForSearch(s, part);
+        return s.LastIndexOf(part, StringComparison.Ordinal);
+    }
+
     static long Position(string s, int at) => at < 0 ? -1 : Py.StringLength(s[..at]);
 
     static long Count(string s, string part)
@@ -344,6 +354,7 @@ static class StringMethods
             return Py.StringLength(s) + 1;
         }
 
+        Account.PayForSearch(s, part);
         long count = 0;
         for (int at = 0; (at = s.IndexOf(part, at, StringComparison.Ordinal)) >= 0; at += part.Length)
         {
@@ -375,18 +386,5 @@ static class RuneExtensions
         }
 
         return true;
-    }
-
-    public static bool Contains(this StringRuneEnumerator runes, Rune value)
-    {
-        foreach (Rune rune in runes)
-        {
-            if (rune == value)
-            {
-                return true;
-            }
-        }
-
-        return false;
     }
 }

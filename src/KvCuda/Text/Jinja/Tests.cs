@@ -54,6 +54,7 @@ static class Tests
             throw new UnsupportedException($"the test '{name}'");
         }
 
+        Account.PayFor(value as string ?? "");
         return arguments.Count == test.Arguments ? test.Test(value, arguments.Count > 0 ? arguments[0] : null)
             : throw new RenderException($"the test '{name}' takes {test.Arguments} arguments, not {arguments.Count}");
     }

@@ -52,6 +52,7 @@ static class ToJson
                 text.Append(double.IsNaN(d) ? "NaN" : double.IsInfinity(d) ? (d > 0 ? "Infinity" : "-Infinity") : Py.Float(d));
                 break;
             case string s:
+                context.Pay(s.Length / 8);
                 Quote(s, style.Ascii, text);
                 break;
             case Sequence list:
@@ -59,6 +60,7 @@ static class ToJson
                     i => Write(list.Items[i], style, depth + 1, text, context));
                 break;
             case Dict dict:
+                context.Pay(dict.Count);
                 List<KeyValuePair<object?, object?>> entries = [.. dict.Entries];
                 if (style.Sorted)
                 {
@@ -67,7 +69,9 @@ static class ToJson
 
                 List(entries.Count, '{', '}', style, depth, text, i =>
                 {
-                    Quote(Key(entries[i].Key), style.Ascii, text);
+                    string key = Key(entries[i].Key);
+                    context.Pay(key.Length / 8);
+                    Quote(key, style.Ascii, text);
                     text.Append(style.Colon);
                     Write(entries[i].Value, style, depth + 1, text, context);
                 });

@@ -75,6 +75,7 @@ sealed class Function(Func<Arguments, RenderContext, object?> body, string name)
         var all = new Arguments(name, arguments, named);
         object? result = body(all, context);
         all.ExpectNoMore();
+        context.PayForResult(result);
         return result;
     }
 }
@@ -86,11 +87,32 @@ sealed class ValueComparer : IEqualityComparer<object>
 
     public new bool Equals(object? x, object? y) => Py.Equal(x is DBNull ? null : x, y is DBNull ? null : y);
 
-    public int GetHashCode(object value) => value switch
+    public int GetHashCode(object value) => GetHashCode(value, 0);
+
+    static int GetHashCode(object value, int depth)
     {
-        bool b => (b ? 1.0 : 0.0).GetHashCode(),
-        long l => ((double)l).GetHashCode(),
-        Sequence s => s.Items.Aggregate(17, (hash, item) => (hash * 31) + GetHashCode(item ?? DBNull.Value)),
-        _ => value.GetHashCode(),
-    };
+        Account.Pay(1);
+        switch (value)
+        {
+            case bool b:
+                return (b ? 1.0 : 0.0).GetHashCode();
+            case long l:
+                return ((double)l).GetHashCode();
+            case string s:
+                Account.PayFor(s);
+                return s.GetHashCode(StringComparison.Ordinal);
+            case Sequence s when depth > 100:
+                throw new RenderException("a key is nested too deeply");
+            case Sequence s:
+                int hash = 17;
+                foreach (object? item in s.Items)
+                {
+                    hash = (hash * 31) + GetHashCode(item ?? DBNull.Value, depth + 1);
+                }
+
+                return hash;
+            default:
+                return value.GetHashCode();
+        }
+    }
 }

@@ -1,7 +1,8 @@
 namespace KvCuda.Text.Pipeline;
 
 /// <summary>A growing run of UTF-8.</summary>
-sealed class ByteBuffer
+/// <param name="budget">what is added is charged to it; null: unbounded, for text whose length is known</param>
+sealed class ByteBuffer(TextBudget? budget = null)
 {
     byte[] bytes = new byte[256];
 
@@ -9,16 +10,20 @@ sealed class ByteBuffer
 
     public ReadOnlySpan<byte> Span => bytes.AsSpan(0, Length);
 
+    public TextBudget? Budget => budget;
+
     public void Clear() => Length = 0;
 
     public void Add(ReadOnlySpan<byte> more)
     {
+        budget?.Charge(more.Length);
         more.CopyTo(Reserve(more.Length));
         Length += more.Length;
     }
 
     public void Add(byte more)
     {
+        budget?.Charge(1);
         Reserve(1)[0] = more;
         Length++;
     }
@@ -34,5 +39,9 @@ sealed class ByteBuffer
         return bytes.AsSpan(Length);
     }
 
-    public void Advance(int written) => Length += written;
+    public void Advance(int written)
+    {
+        budget?.Charge(written);
+        Length += written;
+    }
 }

@@ -10,9 +10,9 @@ abstract class Normalizer
     /// <summary>Adds the normalised <paramref name="text"/> to <paramref name="output"/>; both are UTF-8.</summary>
     public abstract void Run(ReadOnlySpan<byte> text, ByteBuffer output);
 
-    public byte[] Run(ReadOnlySpan<byte> text)
+    public byte[] Run(ReadOnlySpan<byte> text, TextBudget budget)
     {
-        var output = new ByteBuffer();
+        var output = new ByteBuffer(budget);
         Run(text, output);
         return output.Span.ToArray();
     }
@@ -23,7 +23,7 @@ sealed class NormalizerSequence(List<Normalizer> steps) : Normalizer
 {
     public override void Run(ReadOnlySpan<byte> text, ByteBuffer output)
     {
-        ByteBuffer here = new(), there = new();
+        ByteBuffer here = new(output.Budget), there = new(output.Budget);
         here.Add(text);
         foreach (Normalizer step in steps)
         {

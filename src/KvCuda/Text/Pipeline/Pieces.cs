@@ -7,8 +7,11 @@ namespace KvCuda.Text.Pipeline;
 readonly record struct Piece(int Start, int Length, bool First);
 
 /// <summary>Pieces of one buffer, in order.</summary>
-sealed class Pieces
+/// <param name="budget">what steps that rewrite may make</param>
+sealed class Pieces(TextBudget budget)
 {
+    public TextBudget Budget => budget;
+
     public byte[] Buffer { get; private set; } = [];
 
     public List<Piece> List { get; } = [];

@@ -7,7 +7,7 @@ abstract class Rewriter : PreTokenizer
 {
     public sealed override void Run(Pieces input, Pieces output)
     {
-        var buffer = new ByteBuffer();
+        var buffer = new ByteBuffer(input.Budget);
         var cuts = new List<Piece>(input.List.Count);
         for (int i = 0; i < input.List.Count; i++)
         {
