@@ -88,14 +88,19 @@ internal sealed record ChatTerminal(TextReader Input, TextWriter Output, TextWri
     /// <summary>Ctrl-C is the process's.</summary>
     public bool IsProcess { get; private init; }
 
+    /// <summary>Reads the lines instead of <see cref="Input"/>, where somebody types them at a terminal.</summary>
+    public LineEditor? Editor { get; init; }
+
     public static ChatTerminal OfProcess(InvocationConfiguration configuration)
     {
         // Text is UTF-8, whatever the locale says.
         UTF8Encoding utf8 = new(encoderShouldEmitUTF8Identifier: false);
         bool redirected = Console.IsInputRedirected;
-        return new(
-            redirected ? new StreamReader(StandardStreams.OpenInput(), utf8) : Console.In,
-            new StreamWriter(Console.OpenStandardOutput(), utf8) { AutoFlush = true },
-            configuration.Error, !redirected) { IsProcess = true };
+        StreamWriter output = new(Console.OpenStandardOutput(), utf8) { AutoFlush = true };
+        bool edits = !redirected && !Console.IsOutputRedirected && Environment.GetEnvironmentVariable("TERM") is not "dumb";
+        return new(redirected ? new StreamReader(StandardStreams.OpenInput(), utf8) : Console.In, output, configuration.Error, !redirected)
+        {
+            IsProcess = true, Editor = edits ? new(new ProcessKeyboard(), output) : null,
+        };
     }
 }

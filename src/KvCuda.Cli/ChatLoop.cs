@@ -17,6 +17,7 @@ internal sealed class ChatLoop(KvEngine engine, ChatTerminal terminal, ChatForma
         /help          this
         /exit          leaves, as the end of input does
         //TEXT         says /TEXT
+        Alt-Enter breaks a line; what is pasted is one message. Up and Down: earlier lines.
         Ctrl-C stops an answer; twice in a row, it leaves.
         """;
 
@@ -40,6 +41,11 @@ internal sealed class ChatLoop(KvEngine engine, ChatTerminal terminal, ChatForma
             }
             else if (answering is null)
             {
+                if (terminal.Editor is { } editor)
+                {
+                    editor.Note("(Ctrl-C again, or /exit, leaves)");
+                    return;
+                }
                 terminal.Notes.WriteLine("\n(Ctrl-C again, or /exit, leaves)");
                 if (terminal.Interactive)
                 {
@@ -63,14 +69,15 @@ internal sealed class ChatLoop(KvEngine engine, ChatTerminal terminal, ChatForma
         }
         try
         {
+            terminal.Editor?.Begin();
             for (int number = 1; ; number++)
             {
-                if (terminal.Interactive)
+                if (terminal is { Interactive: true, Editor: null })
                 {
                     await terminal.Output.WriteAsync("> ").ConfigureAwait(false);
                 }
                 // Reading cannot be broken off, so whoever leaves does not wait for it.
-                Task<string?> reading = Task.Run(terminal.Input.ReadLine);
+                Task<string?> reading = Task.Run(() => terminal.Editor is { } editor ? editor.ReadLine() : terminal.Input.ReadLine());
                 await Task.WhenAny(reading, leave.Task).ConfigureAwait(false);
                 if (leave.Task.IsCompleted || await reading.ConfigureAwait(false) is not { } line)
                 {
@@ -104,6 +111,7 @@ internal sealed class ChatLoop(KvEngine engine, ChatTerminal terminal, ChatForma
         }
         finally
         {
+            terminal.Editor?.End();
             await conversation.DisposeAsync().ConfigureAwait(false);
         }
     }
@@ -247,7 +255,16 @@ internal sealed class ChatLoop(KvEngine engine, ChatTerminal terminal, ChatForma
 
     async Task LoadAsync(string file)
     {
-        KvConversation loaded = await engine.RestoreConversationAsync(file, format).ConfigureAwait(false);
+        KvConversation loaded;
+        try
+        {
+            loaded = await engine.RestoreConversationAsync(file, format).ConfigureAwait(false);
+        }
+        catch (KvStore.KvSnapshotException damaged)
+        {
+            loaded = engine.RestoreMessages(file, format);
+            Note($"The keys and values cannot be used, and are computed again with the next turn: {damaged.Message.ReplaceLineEndings(" ")}");
+        }
         await conversation.DisposeAsync().ConfigureAwait(false);
         conversation = loaded;
         Note($"Loaded {loaded.Messages.Count} messages" + (loaded.TokenCount > 0 ? $" and the keys and values of {loaded.TokenCount} tokens." : "."));

@@ -113,7 +113,7 @@ internal static class LogitsCommand
     {
         StringBuilder json = new("{\"prompt\":[");
         json.AppendJoin(',', outcome.Prompt).Append("],\"logits\":[");
-        json.AppendJoin(',', outcome.Logits.Select(logit => logit.ToString("G9", CultureInfo.InvariantCulture)));
+        json.AppendJoin(',', outcome.Logits.Select(logit => float.IsFinite(logit) ? logit.ToString("G9", CultureInfo.InvariantCulture) : "null"));
         return json.Append("],\"greedy\":[").AppendJoin(',', outcome.Greedy).Append("]}").ToString();
     }
 }

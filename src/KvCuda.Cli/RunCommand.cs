@@ -149,16 +149,29 @@ internal static class RunCommand
     {
         writer.WriteStartObject();
         writer.WriteNumber("token", probability.Token);
-        writer.WriteNumber("logprob", probability.Logprob);
+        WriteNumber(writer, probability.Logprob);
         writer.WriteStartArray("top");
         foreach ((int token, float logprob) in probability.Top)
         {
             writer.WriteStartObject();
             writer.WriteNumber("token", token);
-            writer.WriteNumber("logprob", logprob);
+            WriteNumber(writer, logprob);
             writer.WriteEndObject();
         }
         writer.WriteEndArray();
         writer.WriteEndObject();
+    }
+
+    // JSON has no number for what is none.
+    static void WriteNumber(Utf8JsonWriter writer, float logprob)
+    {
+        if (float.IsFinite(logprob))
+        {
+            writer.WriteNumber("logprob", logprob);
+        }
+        else
+        {
+            writer.WriteNull("logprob");
+        }
     }
 }

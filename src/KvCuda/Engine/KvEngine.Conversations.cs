@@ -58,6 +58,9 @@ public sealed partial class KvEngine
         return new(session, MaxContext, format, file.Messages, session.Tokens.SequenceEqual(file.Tokens) ? file.Text : null);
     }
 
+    /// <summary>The messages alone of what <see cref="KvConversation.SaveAsync"/> wrote; their tokens are computed with the next turn.</summary>
+    internal KvConversation RestoreMessages(string path, ChatFormat format) => new(OpenSession(), MaxContext, format, ConversationFile.Read(path).Messages, "");
+
     ChatFormat RequireChatFormat() => LoadChatFormat() ?? throw (Tokenizer is null ? NoTokenizer() : new InvalidRequestException(
         $"The model folder {ModelFolder ?? "(none)"} has no chat template (chat_template.jinja, or chat_template in "
         + "tokenizer_config.json), so how it writes conversations is not known. Give one, new ChatFormat(tokenizer, template); "
