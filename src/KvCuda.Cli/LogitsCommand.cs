@@ -45,22 +45,15 @@ internal static class LogitsCommand
             bool whole = engine.Prefill.Kind == PrefillKind.Iterative;
             int longest = prompts.Max(prompt => prompt.Length);
             int positions = ModelConfig.Load(parsed.GetValue(model.Model)!).MaxPositions;
-            using LoadedModel loaded = LoadedModel.Load(parsed.GetValue(model.Model)!, new()
+            using LoadedModel loaded = LoadedModel.Load(parsed.GetValue(model.Model)!, engine with
             {
-                Device = engine.Device,
-                Threads = engine.Threads,
-                Numerics = Numerics.Exact,
-                Int8Weights = engine.Weights == "int8",
-                Sharing = engine.Sharing,
-                KvBudgetBytes = engine.KvBudgetBytes,
-                PageTokens = engine.PageTokens,
+                NumericsClass = Numerics.Exact,
                 // f32 arithmetic deserves f32 keys and values unless told otherwise.
                 KvType = engine.KvType == "auto" ? "f32" : engine.KvType,
                 // No more than is asked for, so that the store stays small.
                 MaxContext = engine.MaxContext ?? (int)Math.Min((long)longest + Math.Max(count - 1, 0), positions),
                 MaxSequences = batch ? prompts.Count : 1,
-                MaxRows = whole ? Math.Max(256, batch ? prompts.Sum(prompt => prompt.Length) : longest) : 256,
-                Prefill = engine.Prefill,
+                MaxStepTokens = whole ? Math.Max(256, batch ? prompts.Sum(prompt => prompt.Length) : longest) : 256,
             });
             LogitsRun run = new(loaded, engine.Prefill);
             IEnumerable<LogitsRun.Outcome> outcomes = batch

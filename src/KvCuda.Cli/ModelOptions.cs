@@ -68,6 +68,11 @@ internal sealed class ModelOptions
         DefaultValueFactory = _ => "stored",
     };
 
+    public Option<bool> HoldWeights { get; } = new("--hold-weights")
+    {
+        Description = "CPU only: copy the weights into memory instead of reading them in place from the mapped files, which must then not change.",
+    };
+
     public Option<int?> Context { get; } = new("--context") { Description = "Longest sequence in tokens. Default: the model's." };
 
     public Option<bool> Stats { get; } = new("--stats") { Description = "At the end, print the number of calls per verb to standard error." };
@@ -84,7 +89,7 @@ internal sealed class ModelOptions
         Numerics.AcceptOnlyFromAmong("fast", "consistent");
         Weights.AcceptOnlyFromAmong("stored", "int8");
         foreach (Option option in new Option[]
-            { Device, Threads, Sharing, KvBudget, HostKvBudget, PageTokens, KvType, Prefill, Numerics, Weights, Context, Stats })
+            { Device, Threads, Sharing, KvBudget, HostKvBudget, PageTokens, KvType, Prefill, Numerics, Weights, HoldWeights, Context, Stats })
         {
             command.Add(option);
         }
@@ -103,6 +108,7 @@ internal sealed class ModelOptions
         Prefill = PrefillMode.Parse(parsed.GetValue(Prefill)!),
         Numerics = parsed.GetValue(Numerics)!,
         Weights = parsed.GetValue(Weights)!,
+        HoldWeights = parsed.GetValue(HoldWeights),
     };
 
     /// <summary>Understands 4096, 512KiB, 2GiB, 2GB.</summary>

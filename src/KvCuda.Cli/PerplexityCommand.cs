@@ -30,12 +30,10 @@ internal static class PerplexityCommand
             // The study's iterative prefill needs a whole prompt in one piece, and here every window is one.
             (engine with { Prefill = PrefillMode.Converged }).Validate();
             string folder = parsed.GetValue(model.Model)!;
-            using LoadedModel loaded = LoadedModel.Load(folder, new()
+            using LoadedModel loaded = LoadedModel.Load(folder, engine with
             {
-                Device = engine.Device, Threads = engine.Threads, Numerics = Numerics.Exact, Sharing = engine.Sharing,
-                Int8Weights = engine.Weights == "int8", KvBudgetBytes = engine.KvBudgetBytes, PageTokens = engine.PageTokens,
-                KvType = engine.KvType == "auto" ? "f32" : engine.KvType, MaxContext = engine.MaxContext,
-                MaxSequences = 16, MaxRows = Rows, MaxWanted = Rows, Prefill = engine.Prefill,
+                NumericsClass = Numerics.Exact, KvType = engine.KvType == "auto" ? "f32" : engine.KvType,
+                MaxSequences = 16, MaxStepTokens = Rows, MaxWanted = Rows,
             });
             List<int[]> windows = Windows(parsed.GetValue(text)!, folder, loaded);
             int longest = windows.Max(ids => ids.Length) - 1;
@@ -81,12 +79,13 @@ internal static class PerplexityCommand
         {
             throw new InputException($"{path} holds nothing to predict: every window needs at least two tokens.");
         }
+        Admission admission = new(loaded);
         foreach (int[] ids in windows)
         {
             try
             {
-                loaded.CheckPrompt(ids[..^1], 0);
-                loaded.CheckPrompt(ids[^1..], 0);
+                admission.CheckPrompt(ids[..^1], 0);
+                admission.CheckPrompt(ids[^1..], 0);
             }
             catch (InvalidRequestException wrong)
             {

@@ -12,7 +12,7 @@ public sealed record KvServerOptions
     /// <summary>What the model is called; null: the name of its folder.</summary>
     public string? ModelId { get; init; }
 
-    /// <summary>How the engine is set up; <see cref="KvEngineOptions.MaxSequences"/> requests run at once.</summary>
+    /// <summary>How the engine is set up; <c>MaxSequences</c> requests run at once.</summary>
     public KvEngineOptions Engine { get; init; } = new();
 
     /// <summary>A file with a chat template (Jinja); null: the model folder's own.</summary>

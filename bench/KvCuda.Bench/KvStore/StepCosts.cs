@@ -61,8 +61,8 @@ static class StepCosts
     static void SchedulerStep(int count)
     {
         using var folder = new BenchModel(dim: 16, layers: 2, heads: 1, kvHeads: 1, mlp: 16, vocabulary: 64, context: 4096);
-        using LoadedModel model = LoadedModel.Load(folder.Folder, new() { Device = "cpu", Threads = 1, MaxSequences = count, MaxRows = 1024, KvBudgetBytes = 1L << 30 });
-        var scheduler = new Scheduler(model);
+        using LoadedModel model = LoadedModel.Load(folder.Folder, new() { Device = "cpu", Threads = 1, MaxSequences = count, MaxStepTokens = 1024, KvBudgetBytes = 1L << 30 });
+        var scheduler = new Scheduler(model, new(model));
         for (int i = 0; i < count; i++)
         {
             int[] prompt = [.. Enumerable.Range(0, 900 + 37 * i % 64).Select(t => t == 0 ? i % 64 : t == 1 ? i / 64 : 5)];

@@ -42,10 +42,10 @@ internal sealed class BenchModels(string workFolder, string device)
         {
             Device = device,
             MaxSequences = sequences,
-            MaxRows = Math.Max(sequences, rows),
+            MaxStepTokens = Math.Max(sequences, rows),
             MaxContext = context,
             Sharing = sharing,
-            Numerics = numerics,
+            NumericsClass = numerics,
             KvType = Type.Name(),
             KvBudgetBytes = budget > 0 ? budget
                 : (long)(shape.KvBytesKept(Type, shape.Layers) * (context + 64.0) * sequences * 1.1) + (64 << 20),

@@ -29,7 +29,7 @@ public sealed partial class KvEngine
                 $"A snapshot holds keys and values of full attention; these {tokens.Count} tokens have slid past the context of "
                 + $"{model.MaxContext}, and what left the window is forgotten. Save before that, or keep the tokens themselves.");
         }
-        model.CheckPrompt(tokens, 1);
+        admission.CheckPrompt(tokens, 1);
         Exception? failure = null;
         await foreach (GeneratedPiece _ in Stream(tokens, options with { MaxTokens = 1, IgnoreEos = true }, session, kv =>
         {

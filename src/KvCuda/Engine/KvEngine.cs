@@ -22,6 +22,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
 {
     readonly LoadedModel model;
     readonly Scheduler scheduler;
+    readonly Admission admission;
     readonly ConcurrentQueue<Request> arrivals = new();
     readonly SemaphoreSlim wake = new(0);
     readonly TimeProvider time;
@@ -48,7 +49,8 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         loaded = time.GetTimestamp();
         Tokenizer = tokenizer;
         endings = TextEndings.Of(model.Folder, tokenizer);
-        scheduler = new(model);
+        admission = new(model);
+        scheduler = new(model, admission);
         format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "int8" ? "|int8" : "");
         sampler = new(model.Backend, model.Memory.Batch.MaxWanted, model.Config.Vocabulary);
         thread = ownThread ? new Thread(Run) { IsBackground = true, Name = "kvcuda-engine" } : null;
@@ -86,6 +88,8 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
 
     internal Scheduler Scheduler => scheduler;
 
+    internal Admission Admission => admission;
+
     /// <summary>Told every request as it is handed over; for tests.</summary>
     internal Action<Request>? Arriving { get; set; }
 
@@ -113,7 +117,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
             progress?.Report(new("tokenizer", 0));
             Tokenizer? tokenizer = options.Tokenizer
                 ?? (File.Exists(Path.Combine(modelFolder, "tokenizer.json")) ? Tokenizer.Load(modelFolder) : null);
-            LoadedModel model = LoadedModel.Load(modelFolder, options.ForModel(),
+            LoadedModel model = LoadedModel.Load(modelFolder, options,
                 (stage, share) => progress?.Report(new(stage, share)), cancellation);
             return new KvEngine(model, tokenizer, options) { ModelFolder = modelFolder };
         }, cancellation);
@@ -136,7 +140,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         ArgumentNullException.ThrowIfNull(promptTokens);
         options ??= new();
         options.Validate();
-        model.CheckPrompt(promptTokens, options.MaxTokens, StreamingOf(options));
+        admission.CheckPrompt(promptTokens, options.MaxTokens, StreamingOf(options));
         return Stream(promptTokens, options, default, beforeRelease: null, cancellation);
     }
 
@@ -163,7 +167,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
             options = options with { Stop = [.. options.Stop, .. endings.StopTexts] };
         }
         Request request = new(prompt, options, Decoder(prompt), endings.Ids,
-            model.LongestLength(prompt.Count, options.MaxTokens, streaming),
+            admission.LongestLength(prompt.Count, options.MaxTokens, streaming),
             session.Own, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease, Streaming = streaming, StopTokens = StopTokens(options) };
         Arriving?.Invoke(request);
         arrivals.Enqueue(request);
@@ -205,7 +209,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         [.. options.StopTokens, .. Tokenizer is null ? [] : options.Stop.Select(Tokenizer.SpecialTokenToId).OfType<int>()];
 
     internal KvStreaming? StreamingOf(GenerateOptions options) =>
-        options.WhenFull == ContextFull.Slide ? model.StreamingOf(options.Sinks, options.Window) : null;
+        options.WhenFull == ContextFull.Slide ? admission.StreamingOf(options.Sinks, options.Window) : null;
 
     void Run()
     {

@@ -95,7 +95,7 @@ public sealed class KvSession : IAsyncDisposable
                 Salt = options.Salt, Cache = options.Cache, Retention = [options.Retention],
             };
             turn.Validate();
-            engine.Model.CheckPrompt(prompt, turn.MaxTokens, engine.StreamingOf(turn));
+            engine.Admission.CheckPrompt(prompt, turn.MaxTokens, engine.StreamingOf(turn));
             lock (tokens)
             {
                 tokens.AddRange(said);

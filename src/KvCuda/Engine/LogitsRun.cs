@@ -51,7 +51,7 @@ internal sealed class LogitsRun
         {
             // The last token that is chosen is never run.
             int generated = Math.Max(greedy - 1, 0);
-            model.CheckPrompt(prompt, generated, streaming);
+            new Admission(model).CheckPrompt(prompt, generated, streaming);
             if (streaming is null && (long)prompt.Length + generated > model.MaxContext)
             {
                 throw new InvalidRequestException(

@@ -9,7 +9,7 @@ namespace KvCuda.Engine;
 /// there. When pages run short the youngest gives its own back and is computed again later; the oldest can therefore
 /// always finish. Decodes come first in a step's rows, prompt chunks fill what is left.
 /// </summary>
-internal sealed class Scheduler(LoadedModel model)
+internal sealed class Scheduler(LoadedModel model, Admission admission)
 {
     readonly Pass pass = model.Pass;
     readonly LinkedList<Request> waiting = new();
@@ -216,7 +216,7 @@ internal sealed class Scheduler(LoadedModel model)
         return true;
     }
 
-    KvBudgetException? CannotFit(Request request) => model.CannotFit(
+    KvBudgetException? CannotFit(Request request) => admission.CannotFit(
         CollectionsMarshal.AsSpan(request.Tokens), request.PromptCount, request.LongestLength, request.Scope, request.Streaming);
 
     void Preempt(Request youngest)

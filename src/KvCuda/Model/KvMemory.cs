@@ -23,16 +23,16 @@ internal sealed class KvMemory
     public KvMemory(IBackend backend, ModelConfig config, LayerSharing sharing, DType type, int maxContext, LoadOptions options,
         Action<double> report)
     {
-        maxRows = options.MaxRows;
+        maxRows = options.MaxStepTokens;
         Layout = new(sharing, config.KvHeads, config.HeadDim, type, options.PageTokens);
-        Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, maxContext, options),
-            hostBudgetBytes: options.HostKvBudgetBytes) { ChunkTokens = options.MaxRows };
+        Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, maxContext, options, backend.Memory),
+            hostBudgetBytes: options.HostKvBudgetBytes) { ChunkTokens = options.MaxStepTokens };
         Arena = new(backend, Store, report);
         // A sequence that slides: its sinks' chunks, then the chunk in which its window begins, the window, and a prompt chunk.
         int chunkTokens = Math.Max(AttentionMask.ChunkTokens, options.PageTokens);
-        Batch = new(backend, options.MaxRows, options.MaxSequences, options.MaxWanted ?? options.MaxSequences, Layout.Classes.Count,
+        Batch = new(backend, options.MaxStepTokens, options.MaxSequences, options.MaxWanted ?? options.MaxSequences, Layout.Classes.Count,
             (maxContext + options.PageTokens - 1) / options.PageTokens,
-            (maxContext + 2 * chunkTokens + options.MaxRows) / options.PageTokens + 1);
+            (maxContext + 2 * chunkTokens + options.MaxStepTokens) / options.PageTokens + 1);
     }
 
     /// <summary>Classes of pages and their sizes.</summary>

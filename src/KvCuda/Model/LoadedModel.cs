@@ -1,3 +1,4 @@
+// A model folder loaded onto a backend.
 using KvCuda.Backends;
 using KvCuda.KvStore;
 using KvCuda.Tensors;
@@ -5,19 +6,19 @@ using KvCuda.Weights;
 
 namespace KvCuda.Model;
 
-/// <summary>A model ready to run: its files, its weights on a backend, its store and its decoder.</summary>
+/// <summary>A model ready to run: its weights on a backend, its decoder, the memory of its keys and values.</summary>
 internal sealed class LoadedModel : IDisposable
 {
     readonly ModelWeights files; // in place in the mapped files
-    readonly string folder;
     readonly Decoder decoder;
-    readonly LoadOptions options;
 
     LoadedModel(string folder, LoadOptions options, ModelWeights files, ModelConfig config, LayerSharing sharing,
         IBackend backend, Action<string, double> report)
     {
-        (this.folder, this.options, this.files, Config, Sharing, Backend) = (folder, options, files, config, sharing, backend);
+        (this.files, Folder, Config, Sharing, Backend) = (files, folder, config, sharing, backend);
         MaxContext = ContextOf(folder, config, options);
+        // Now, and not when it is first asked for: by then the folder may hold another model.
+        (Identity, TokenizerIdentity) = (ModelIdentity.Of(folder, files), ModelIdentity.OfTokenizer(folder));
 
         long total = files.All.Sum(weight => weight.Tensor.Bytes), loaded = 0;
         if (options.Int8Weights && !backend.TakesInt8Weights)
@@ -35,6 +36,13 @@ internal sealed class LoadedModel : IDisposable
             if (!options.Int8Weights || !Quantiser.Takes(role, tensor))
             {
                 Tensor readable = backend.Load(tensor);
+                if (options.HoldWeights && readable.Address == tensor.Address)
+                {
+                    readable = backend.Allocate(tensor.Name, tensor.Type, tensor.Rows, tensor.Columns);
+                    backend.CopyBytes(readable.Address, tensor.Address, tensor.Bytes);
+                    files.LetGo(tensor);
+                    return readable;
+                }
                 // Of an embedding, a token reads one row.
                 if (readable.Address == tensor.Address && (role is not (TensorRole.Embedding or TensorRole.PositionEmbedding) || config.TiedHead))
                 {
@@ -50,7 +58,7 @@ internal sealed class LoadedModel : IDisposable
         }, untie: options.Int8Weights);
         files.FetchAhead(inPlace);
         Memory = new(backend, config, Sharing, KvType, MaxContext, options, share => report("host tier", share));
-        decoder = new(backend, config, weights, Sharing, Memory.ViewOf, options.MaxRows, Memory.Batch.MaxWanted);
+        decoder = new(backend, config, weights, Sharing, Memory.ViewOf, options.MaxStepTokens, Memory.Batch.MaxWanted);
         Pass = new(Memory, decoder, Sharing, options.Prefill);
         if (backend.Planner(options.PreparesAlways) is { } planner)
         {
@@ -62,10 +70,10 @@ internal sealed class LoadedModel : IDisposable
     }
 
     /// <summary>What snapshots of this model are tied to.</summary>
-    public string Identity => ModelIdentity.Of(folder, files);
+    public string Identity { get; }
 
-    /// <summary>The same of its tokenizer.</summary>
-    public string TokenizerIdentity => ModelIdentity.OfTokenizer(folder);
+    /// <summary>The same of the tokenizer in its folder.</summary>
+    public string TokenizerIdentity { get; }
 
     public ModelConfig Config { get; }
 
@@ -89,7 +97,7 @@ internal sealed class LoadedModel : IDisposable
     public int MaxContext { get; }
 
     /// <summary>The folder it was loaded from.</summary>
-    public string Folder => folder;
+    public string Folder { get; }
 
     /// <summary>Loads a model folder.</summary>
     /// <param name="folder">config.json and safetensors</param>
@@ -106,7 +114,7 @@ internal sealed class LoadedModel : IDisposable
         try
         {
             files = ModelWeights.Load(folder, config, sharing.Owns);
-            backend = BackendFactory.Create(options.Device, options.Threads, options.Numerics);
+            backend = BackendFactory.Create(options.Device, options.Threads, options.NumericsClass);
             return new(folder, options, files, config, sharing, backend, (stage, share) =>
             {
                 cancellation.ThrowIfCancellationRequested();
@@ -127,108 +135,6 @@ internal sealed class LoadedModel : IDisposable
             config.ClaShareFactor, config.SharedTailLayers, config.Windows)
         : LayerSharing.Parse(experiment, config.Layers, config.SharingWindow, config.Windows)
             .WithStrictlyEarlier(config.ForceStrictlyEarlier);
-
-    /// <summary>How a sequence of this model slides when it is longer than sinks and window.</summary>
-    /// <param name="sinks">tokens of the beginning that stay</param>
-    /// <param name="window">latest tokens that stay; null: as many as the context has room for</param>
-    /// <exception cref="InvalidRequestException">The model cannot slide, or not with these numbers.</exception>
-    public KvStreaming StreamingOf(int sinks, int? window)
-    {
-        if (Config.Rope is null)
-        {
-            throw new InvalidRequestException(
-                "This model cannot slide past its context: its positions are learned, so there is none beyond "
-                + $"{Config.MaxPositions}. Let it stop there, or use a model with rotary positions.");
-        }
-        if (Config.HeadNorm == HeadNorm.AfterRope)
-        {
-            throw new InvalidRequestException(
-                "This model cannot slide past its context: it normalises queries and keys after they are rotated, so that scores "
-                + "depend on positions it was not trained for and not on distances alone. Let it stop there.");
-        }
-        int most = MaxContext - Math.Max(sinks, 0);
-        if (sinks < 0 || (window ?? most) < 1 || (window ?? 1) > most)
-        {
-            throw new InvalidRequestException(
-                $"Sliding with {sinks} sinks and a window of {(window is { } w ? w : most)} tokens was asked for; a window has at least 1 "
-                + $"token, and sinks and window together at most the {MaxContext} of the context.");
-        }
-        return new(sinks, window ?? most);
-    }
-
-    /// <param name="prompt">token ids</param>
-    /// <param name="maxTokens">most tokens to generate; 0: only the prompt runs</param>
-    /// <param name="streaming">how it slides, if it does: then neither prompt nor text need fit the context</param>
-    /// <exception cref="InvalidRequestException">The prompt is empty, too long, or has an id outside the vocabulary.</exception>
-    /// <exception cref="KvBudgetException">At its longest the sequence cannot even fit into an empty store.</exception>
-    public void CheckPrompt(IReadOnlyList<int> prompt, int maxTokens, KvStreaming? streaming = null)
-    {
-        CheckTokens(prompt, maxTokens, streaming);
-        int longest = LongestLength(prompt.Count, maxTokens, streaming);
-        if (!Store.FitsEmpty(longest, streaming))
-        {
-            throw TooLong(prompt.Count, longest, streaming);
-        }
-    }
-
-    /// <summary>Tokens that a sequence can have in the end: the context's, or if it slides as many as are asked for.</summary>
-    public int LongestLength(int promptTokens, int maxTokens, KvStreaming? streaming = null) =>
-        (int)Math.Min((long)promptTokens + maxTokens, streaming is null ? MaxContext : LongestStream);
-
-    // Positions are 32-bit, and some arithmetic looks a chunk ahead.
-    const int LongestStream = int.MaxValue / 2;
-
-    /// <summary>The same as <see cref="CheckPrompt"/>, but for the budget.</summary>
-    /// <exception cref="InvalidRequestException">The prompt is empty, too long, or has an id outside the vocabulary.</exception>
-    public void CheckTokens(IReadOnlyList<int> prompt, int maxTokens, KvStreaming? streaming = null)
-    {
-        if (prompt.Count == 0)
-        {
-            throw new InvalidRequestException("The prompt has no tokens; give at least one.");
-        }
-        int most = (streaming is null ? MaxContext : LongestStream) - Math.Min(maxTokens, 1);
-        if (prompt.Count > most)
-        {
-            throw new InvalidRequestException(
-                $"The prompt has {prompt.Count} tokens; with a context of {MaxContext} it can have at most {most}.");
-        }
-        foreach (int token in prompt)
-        {
-            if ((uint)token >= (uint)Config.Vocabulary)
-            {
-                throw new InvalidRequestException($"The prompt has the token {token}; the model knows 0 to {Config.Vocabulary - 1}.");
-            }
-        }
-    }
-
-    /// <summary>
-    /// Why a sequence that grows to <paramref name="longest"/> tokens can never fit beside what is pinned now (and what it would
-    /// use of that); null: it can. For the store's thread.
-    /// </summary>
-    /// <param name="tokens">what it begins with</param>
-    /// <param name="promptTokens">of these, so many are the prompt</param>
-    /// <param name="longest">tokens it may have in the end</param>
-    /// <param name="scope">whose pages it may use</param>
-    /// <param name="streaming">how it slides, if it does</param>
-    public KvBudgetException? CannotFit(ReadOnlySpan<int> tokens, int promptTokens, int longest, in KvScope scope,
-        KvStreaming? streaming = null) =>
-        Store.CanEverFit(longest, tokens, scope, streaming) ? null : TooLong(promptTokens, longest, streaming);
-
-    KvBudgetException TooLong(int promptTokens, int longest, KvStreaming? streaming)
-    {
-        long needed = Store.BytesFor(longest, streaming);
-        if (streaming is { } t)
-        {
-            return new(
-                $"A sequence that slides with {t.Sinks} sinks and a window of {t.Window} tokens needs {needed:N0} bytes of key/value pages "
-                + $"({Layout.BytesPerToken:N0} per token, with room for a step of {Store.ChunkTokens}); the budget is {Store.BudgetBytes:N0}, "
-                + "less what is pinned. Make the window shorter, raise the budget or dispose precomputed prompts.", needed, Store.BudgetBytes);
-        }
-        return new(
-            $"A sequence of {promptTokens} prompt and up to {longest - promptTokens} generated tokens needs {needed:N0} bytes of "
-            + $"key/value pages ({Layout.BytesPerToken:N0} per token); the budget is {Store.BudgetBytes:N0}, less what is pinned. "
-            + "Ask for fewer tokens, raise the budget or dispose precomputed prompts.", needed, Store.BudgetBytes);
-    }
 
     public void Dispose()
     {

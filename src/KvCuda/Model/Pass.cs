@@ -7,8 +7,8 @@ namespace KvCuda.Model;
 
 /// <summary>
 /// One step over the next tokens of several sequences. The protocol of a step stands here and nowhere else: reserve pages
-/// (<c>TryAdd</c>); write page tables, play page copies, upload, walk the decoder (<c>Run</c>); keep the first
-/// tokens of each sequence (<c>Accept</c>). Used by one thread, again and again after <see cref="Clear"/>.
+/// (<see cref="TryAdd"/>); write page tables, play page copies, upload, walk the decoder (<see cref="Run()"/>); keep the first
+/// tokens of each sequence (<see cref="Accept(int, int)"/>). Used by one thread, again and again after <see cref="Clear"/>.
 /// </summary>
 internal sealed class Pass
 {

@@ -190,14 +190,14 @@ public class HostTierTests
         try
         {
             DeviceException error = Assert.Throws<DeviceException>(() => LoadedModel.Load(Repository.Golden("llama-standard"),
-                Options.ForModel() with { HostKvBudgetBytes = 1L << 30 }));
+                Options with { HostKvBudgetBytes = 1L << 30 }));
             Assert.Matches("host tier of .* cannot be pinned: after .* bytes the driver refused.*--host-kv-budget", error.Message);
         }
         finally
         {
             SetOption("pinnedBytes", 0);
         }
-        using LoadedModel again = LoadedModel.Load(Repository.Golden("llama-standard"), Options.ForModel() with { HostKvBudgetBytes = 4 << 20 });
+        using LoadedModel again = LoadedModel.Load(Repository.Golden("llama-standard"), Options with { HostKvBudgetBytes = 4 << 20 });
         Assert.True(again.Store.HostArenaBytes > 0);
     }
 

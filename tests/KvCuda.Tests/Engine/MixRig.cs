@@ -48,7 +48,7 @@ sealed class MixRig : IDisposable
     }
 
     public KvEngine Engine(KvEngineOptions options, int pageTokens, PrefillMode? prefill = null) => new(
-        LoadedModel.Load(Folder, options.ForModel() with { PageTokens = pageTokens, Prefill = prefill ?? PrefillMode.Converged }),
+        LoadedModel.Load(Folder, options with { PageTokens = pageTokens, Prefill = prefill ?? PrefillMode.Converged }),
         null, options, ownThread: false);
 
     /// <summary>What a cold run of this prompt alone gives, one token after another where layers look upward.</summary>

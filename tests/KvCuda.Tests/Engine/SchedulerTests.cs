@@ -38,8 +38,8 @@ public sealed class SchedulerTests : IDisposable
     [Fact]
     public void A_decode_step_of_256_requests_allocates_nothing()
     {
-        using LoadedModel model = LoadedModel.Load(rig.Folder, (options with { MaxSequences = 256, MaxStepTokens = 256, KvBudgetBytes = 32 << 20 }).ForModel());
-        var scheduler = new Scheduler(model);
+        using LoadedModel model = LoadedModel.Load(rig.Folder, (options with { MaxSequences = 256, MaxStepTokens = 256, KvBudgetBytes = 32 << 20 }));
+        var scheduler = new Scheduler(model, new(model));
         for (int i = 0; i < 256; i++)
         {
             scheduler.Add(new([3 + i % 30, 3 + i / 30], new() { MaxTokens = 62, IgnoreEos = true }, null, [], model.MaxContext, 0, new KvScope(""), default));

@@ -23,7 +23,7 @@ public sealed class SessionTests : IDisposable
             Device = "cpu", Threads = 1, KvType = "f32", MaxSequences = sequences, MaxStepTokens = 32, Numerics = "consistent",
             KvBudgetBytes = budget, TimeProvider = clock, PageTokens = 16,
         };
-        return new(LoadedModel.Load(rig.Folder, options.ForModel()), null, options);
+        return new(LoadedModel.Load(rig.Folder, options), null, options);
     }
 
     static int[] Prompt(int length, int seed = 0) => [.. Enumerable.Range(0, length).Select(i => (i * 7 + seed * 11 + seed / 36) % 36 + 3)];

@@ -53,7 +53,7 @@ public class CudaGoldenTests
     public void Int8_weights_are_refused_with_what_to_do()
     {
         var error = Assert.Throws<InvalidRequestException>(
-            () => LoadedModel.Load(Repository.Demo, new() { Device = CudaModels.Device, Int8Weights = true }));
+            () => LoadedModel.Load(Repository.Demo, new() { Device = CudaModels.Device, Weights = "int8" }));
         Assert.Contains("int8 weights need the device cpu", error.Message, StringComparison.Ordinal);
     }
 

@@ -37,13 +37,13 @@ internal static class CudaModels
         {
             Device = device,
             Threads = 1,
-            Numerics = run.Numerics,
+            NumericsClass = run.Numerics,
             Sharing = run.Sharing,
             PageTokens = run.PageTokens,
             KvType = run.KvType,
             MaxContext = prompts.Max(prompt => prompt.Length) + greedy,
             MaxSequences = run.Batch ? prompts.Count : 1,
-            MaxRows = mode.Kind == PrefillKind.Iterative ? Math.Max(run.MaxRows, prompts.Sum(prompt => prompt.Length)) : run.MaxRows,
+            MaxStepTokens = mode.Kind == PrefillKind.Iterative ? Math.Max(run.MaxRows, prompts.Sum(prompt => prompt.Length)) : run.MaxRows,
             Prefill = mode,
         });
         LogitsRun logits = new(model, mode);

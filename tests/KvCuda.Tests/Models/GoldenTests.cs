@@ -90,7 +90,7 @@ public class GoldenTests
             KvType = kvType,
             MaxContext = golden.Prompts.Max(prompt => prompt.Length) + greedy,
             MaxSequences = batch ? golden.Prompts.Count : 1,
-            MaxRows = mode.Kind == PrefillKind.Iterative ? golden.Prompts.Sum(prompt => prompt.Length) : 64,
+            MaxStepTokens = mode.Kind == PrefillKind.Iterative ? golden.Prompts.Sum(prompt => prompt.Length) : 64,
             Prefill = mode,
         });
         LogitsRun run = new(model, mode);

@@ -11,7 +11,7 @@ static class Perplexity
     public static double Of(string folder, PrefillMode mode, int[][] windows, bool int8 = false)
     {
         using LoadedModel model = LoadedModel.Load(folder,
-            new() { Device = "cpu", KvType = "f32", Prefill = mode, MaxRows = Rows, MaxSequences = Rows, Int8Weights = int8 });
+            new() { Device = "cpu", KvType = "f32", Prefill = mode, MaxStepTokens = Rows, MaxSequences = Rows, Weights = int8 ? "int8" : "stored" });
         return PerplexityRun.Of(model, mode, windows);
     }
 }

@@ -99,7 +99,7 @@ public sealed class PerplexityTests
         int[][] windows = [.. Enumerable.Range(0, 7).Select(i => Enumerable.Range(0, 58 + i % 3).Select(_ => random.Next(3, MixRig.Vocabulary)).ToArray())];
         LoadOptions options = new()
         {
-            Device = "cpu", Threads = 1, KvType = "f32", Numerics = Numerics.Consistent, PageTokens = 16, MaxSequences = 5, MaxRows = rows, MaxWanted = rows,
+            Device = "cpu", Threads = 1, KvType = "f32", Numerics = "consistent", PageTokens = 16, MaxSequences = 5, MaxStepTokens = rows, MaxWanted = rows,
             Prefill = mode,
         };
         double expected;

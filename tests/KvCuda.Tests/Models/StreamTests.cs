@@ -25,8 +25,8 @@ public sealed class StreamTests : IDisposable
     LoadedModel Load(string map, int pageTokens = 16, int maxRows = 32, string device = "cpu", string kvType = "f32", int sequences = 4) =>
         LoadedModel.Load(rig.Folder, new()
         {
-            Device = device, Threads = 2, Sharing = map, PageTokens = pageTokens, MaxRows = maxRows, KvType = kvType,
-            MaxSequences = sequences, Numerics = Numerics.Consistent,
+            Device = device, Threads = 2, Sharing = map, PageTokens = pageTokens, MaxStepTokens = maxRows, KvType = kvType,
+            MaxSequences = sequences, Numerics = "consistent",
         });
 
     float[] Logits(string map, KvStreaming stream, int[] prompt, int pageTokens = 16, int maxRows = 32, string device = "cpu",
@@ -233,8 +233,8 @@ public sealed class StreamTests : IDisposable
                 foreach ((int page, int rows) in ((int, int)[])[(16, 1), (16, 256), (64, 256), (128, 256), (128, 1000)])
                 {
                     var layout = new KvLayout(LayerSharing.Parse(map, map.Split('_').Length, 48), 8, 96, DType.F32, page);
-                    var options = new LoadOptions { MaxSequences = 1, PageTokens = page, MaxRows = rows };
-                    var store = new global::KvCuda.KvStore.KvStore(layout, KvBudget.Default(layout, context, options)) { ChunkTokens = rows };
+                    var options = new LoadOptions { MaxSequences = 1, PageTokens = page, MaxStepTokens = rows };
+                    var store = new global::KvCuda.KvStore.KvStore(layout, KvBudget.Default(layout, context, options, MemoryInfo.OfHost())) { ChunkTokens = rows };
                     Assert.True(store.FitsEmpty(1_000_000, new KvStreaming(4, context - 4)), $"{map}, context {context}, pages of {page}, {rows} rows");
                 }
             }

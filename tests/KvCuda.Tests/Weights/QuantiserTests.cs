@@ -145,7 +145,7 @@ public sealed class QuantiserTests
     [Fact]
     public void Keys_and_values_keep_the_stored_weights_type()
     {
-        using LoadedModel quantised = LoadedModel.Load(demo, new() { Device = "cpu", Int8Weights = true, MaxSequences = 1 });
+        using LoadedModel quantised = LoadedModel.Load(demo, new() { Device = "cpu", Weights = "int8", MaxSequences = 1 });
         Assert.Equal(DType.BF16, quantised.KvType);
     }
 
@@ -158,5 +158,5 @@ public sealed class QuantiserTests
     }
 
     static LoadedModel Load(bool int8) =>
-        LoadedModel.Load(demo, new() { Device = "cpu", KvType = "f32", MaxSequences = 4, Int8Weights = int8 });
+        LoadedModel.Load(demo, new() { Device = "cpu", KvType = "f32", MaxSequences = 4, Weights = int8 ? "int8" : "stored" });
 }

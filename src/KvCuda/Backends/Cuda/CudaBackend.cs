@@ -127,7 +127,7 @@ internal sealed unsafe partial class CudaBackend : CudaVerbs, IBackend, IRecorde
         get
         {
             (long free, long total) = context.Memory();
-            return new(free, total);
+            return new(free, total, OfDevice: true);
         }
     }
 

@@ -16,7 +16,7 @@ public sealed class DecodeAllocationTests
         GoldenCase golden = new(name);
         using LoadedModel model = LoadedModel.Load(golden.Folder, new()
         {
-            Device = "cpu", Threads = 1, KvType = kvType, MaxContext = 64, MaxSequences = 2, MaxRows = 8,
+            Device = "cpu", Threads = 1, KvType = kvType, MaxContext = 64, MaxSequences = 2, MaxStepTokens = 8,
         });
         KvSequence[] sequences = [model.Store.Open(), model.Store.Open()];
         Sampler sampler = new(model.Backend, 2, model.Config.Vocabulary);

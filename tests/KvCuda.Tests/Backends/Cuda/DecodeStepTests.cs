@@ -12,7 +12,7 @@ public sealed class DecodeStepTests
     {
         Device = CudaModels.Device,
         MaxSequences = sequences,
-        MaxRows = 32,
+        MaxStepTokens = 32,
         PageTokens = 16,
         MaxContext = 128,
         PreparesAlways = prepared,
