@@ -3,7 +3,7 @@
 # after KvCuda.Tests. Over budget is said, and is no failure: machines and their load differ.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
-grep -o '<test [^>]*' "$1" | sed -nE 's/.* type="KvCuda\.Tests\.([A-Za-z]+)[^"]*".* time="([0-9.]+)".*/\1 \2/p' |
+grep -o '<test [^>]*' "$1" | sed -nE 's@.* name="KvCuda\.Tests\.([A-Za-z]+)\..* time="([0-9.]+)" .*@\1 \2@p' |
     awk 'NR == FNR { if ($1 !~ /^#/) budget[$1] = $2; next }
          { seconds[$1] += $2; tests[$1]++ }
          END {

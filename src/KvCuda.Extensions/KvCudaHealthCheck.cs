@@ -6,7 +6,7 @@ namespace KvCuda.Extensions;
 
 /// <summary>
 /// Whether a model answers. Healthy: it does, or it will be loaded by its first request. Degraded: it does, but as many requests wait for room
-/// as <see cref="KvCudaOptions.SaturatedWaiting"/> says. Unhealthy (or what the registration says instead): it is being loaded, could not
+/// as <see cref="KvCudaOptions.SaturatedWaiting"/> says, or it cannot chat for want of a chat template. Unhealthy (or what the registration says instead): it is being loaded, could not
 /// be, its device failed, or its engine gave no sign of life for five seconds.
 /// </summary>
 /// <example>
@@ -56,8 +56,9 @@ public sealed class KvCudaHealthCheck : IHealthCheck
         }
         try
         {
-            KvEngine engine = await host.GetEngineAsync(cancellationToken).ConfigureAwait(false);
-            return Judge(engine, await engine.GetKvStatusAsync().WaitAsync(patience, cancellationToken).ConfigureAwait(false));
+            KvEngineHost.Loaded loaded = await host.LoadAsync(cancellationToken).ConfigureAwait(false);
+            KvEngine engine = loaded.Engine;
+            return Judge(loaded, await engine.GetKvStatusAsync().WaitAsync(patience, cancellationToken).ConfigureAwait(false));
         }
         catch (TimeoutException)
         {
@@ -71,18 +72,24 @@ public sealed class KvCudaHealthCheck : IHealthCheck
         HealthCheckResult Failed(Exception? error) => new(failed, error?.Message, error);
     }
 
-    HealthCheckResult Judge(KvEngine engine, KvStatus status)
+    HealthCheckResult Judge(KvEngineHost.Loaded loaded, KvStatus status)
     {
+        KvEngine engine = loaded.Engine;
         KvCudaOptions options = host.Settings;
         Dictionary<string, object> data = new()
         {
             ["model"] = host.ModelId, ["device"] = engine.Device, ["running"] = status.RunningRequests, ["waiting"] = status.WaitingRequests,
             ["preemptions"] = status.Preemptions, ["free_bytes"] = status.FreeBytes, ["active_bytes"] = status.ActiveBytes,
             ["cached_bytes"] = status.CachedBytes, ["pinned_bytes"] = status.PinnedBytes,
+            ["saturated"] = status.WaitingRequests >= (options.SaturatedWaiting ?? options.Engine.MaxSequences),
+            ["chat_format"] = loaded.Format is null ? "none" : loaded.Format.IsContinuation ? "continuation" : "template",
         };
         int saturated = options.SaturatedWaiting ?? options.Engine.MaxSequences;
         return status.WaitingRequests >= saturated
             ? HealthCheckResult.Degraded($"{status.WaitingRequests} requests wait for room, {status.RunningRequests} run.", data: data)
+            : loaded.Format is null
+            ? HealthCheckResult.Degraded($"{host.ModelId} answers on {engine.Device}, but not in chats: its folder has no chat template. Name one "
+                + "(ChatTemplate), or choose PlainContinuation.", data: data)
             : HealthCheckResult.Healthy($"{host.ModelId} answers on {engine.Device}.", data);
     }
 }

@@ -16,10 +16,10 @@ public enum KvCudaLoad
     OnFirstUse,
 }
 
-/// <summary>A model as a service of an application; binds from configuration.</summary>
+/// <summary>A model as a service of an application; binds from configuration (<see cref="KvCudaBinding"/>).</summary>
 /// <example>
 /// <code>
-/// builder.Services.AddKvCuda().BindConfiguration("KvCuda", binder => binder.ErrorOnUnknownConfiguration = true);
+/// builder.Services.AddKvCuda().BindConfiguration("KvCuda");
 /// </code>
 /// <code>
 /// "KvCuda": {
@@ -30,7 +30,7 @@ public enum KvCudaLoad
 /// </example>
 public sealed class KvCudaOptions
 {
-    /// <summary>The model folder; relative to the current directory.</summary>
+    /// <summary>The model folder; relative to the application's content root, or without one to the current directory.</summary>
     public string ModelPath { get; set; } = "";
 
     /// <summary>When it is loaded.</summary>
@@ -42,7 +42,7 @@ public sealed class KvCudaOptions
     /// <summary>System messages that are computed when the model is loaded, and stay in the cache: conversations that begin with one find its whole pages.</summary>
     public IList<string> SystemPrompts { get; } = [];
 
-    /// <summary>A file with a chat template (Jinja); null: the model folder's own.</summary>
+    /// <summary>A file with a chat template (Jinja), relative as <see cref="ModelPath"/> is; null: the model folder's own.</summary>
     public string? ChatTemplate { get; set; }
 
     /// <summary>Where the model has no chat template: messages are one running text that the model goes on with, instead of an error.</summary>
@@ -89,7 +89,11 @@ sealed class KvCudaOptionsValidator : IValidateOptions<KvCudaOptions>
         {
             wrong.Add($"{who}: Load is {options.Load}; it must be one of {string.Join(", ", Enum.GetNames<KvCudaLoad>())}.");
         }
-        Check("Engine", options.Engine is null ? null : options.Engine.Validate);
+        Check("Engine", options.Engine is null ? null : () =>
+        {
+            options.Engine.Validate();
+            options.Engine.ValidateDevice();
+        });
         Check("Chat", options.Chat is null ? null : options.Chat.Validate);
         return wrong.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(wrong);
 
@@ -104,7 +108,7 @@ sealed class KvCudaOptionsValidator : IValidateOptions<KvCudaOptions>
             {
                 validate();
             }
-            catch (InvalidRequestException error)
+            catch (Exception error) when (error is InvalidRequestException or DeviceException)
             {
                 wrong.Add($"{who}: {part}: {error.Message}");
             }

@@ -44,6 +44,7 @@ public static class KvCudaServices
         name = string.IsNullOrEmpty(name) ? Options.DefaultName : name;
         object? key = name.Length == 0 ? null : name;
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<KvCudaOptions>, KvCudaOptionsValidator>());
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IPostConfigureOptions<KvCudaOptions>, ContentRootPaths>());
         OptionsBuilder<KvCudaOptions> options = services.AddOptions<KvCudaOptions>(name).ValidateOnStart();
         if (services.Any(service => service.ServiceType == typeof(KvEngineHost) && Equals(service.ServiceKey, key)))
         {

@@ -85,24 +85,32 @@ sealed class Endpoints(Guard guard, ModelSource model, PrometheusText metrics, H
     async Task ReadyAsync(HttpContext context)
     {
         string status = model.IsDraining ? "stopping" : "loading";
+        string? chat = null;
         if (!model.IsDraining && !model.IsLoading)
         {
             HealthReport report = await health.CheckHealthAsync(context.RequestAborted).ConfigureAwait(false);
             status = report.Status switch
             {
                 HealthStatus.Healthy => "ready",
-                HealthStatus.Degraded => "saturated",
+                HealthStatus.Degraded when report.Entries.Values.Any(entry => entry.Data.GetValueOrDefault("saturated") is true) => "saturated",
+                HealthStatus.Degraded => "ready",
                 _ => "failed",
             };
+            // Whether chats can be answered: by the model's template, as one running text, or not.
+            chat = report.Entries.Values.Select(entry => entry.Data.GetValueOrDefault("chat_format") as string).FirstOrDefault();
         }
         context.Response.StatusCode = status is "ready" or "saturated" ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
-        await context.Response.WriteJsonAsync(json => WriteStatus(json, status)).ConfigureAwait(false);
+        await context.Response.WriteJsonAsync(json => WriteStatus(json, status, chat)).ConfigureAwait(false);
     }
 
-    static void WriteStatus(Utf8JsonWriter json, string status)
+    static void WriteStatus(Utf8JsonWriter json, string status, string? chat = null)
     {
         json.WriteStartObject();
         json.WriteString("status", status);
+        if (chat is not null)
+        {
+            json.WriteString("chat_format", chat);
+        }
         json.WriteEndObject();
     }
 

@@ -36,6 +36,18 @@ public sealed record KvEngineOptions : LoadOptions
             + "`kvcuda logits --prefill iterative:7+2` shows it.");
     }
 
+    /// <summary>Finds out whether the device is there and can be opened: what a service checks before it starts.</summary>
+    /// <exception cref="InvalidRequestException">The name is not a device's.</exception>
+    /// <exception cref="DeviceException">The device, its driver or its compiler is not there; the message says what was tried.</exception>
+    public void ValidateDevice()
+    {
+        // These two are everywhere; a GPU is opened, and given back.
+        if (Device is not ("auto" or "cpu"))
+        {
+            Backends.BackendFactory.Create(Device, Threads, NumericsClass).Dispose();
+        }
+    }
+
     static void Require(bool condition, string message)
     {
         if (!condition)

@@ -195,7 +195,7 @@ public sealed class ServiceTests(ChatModel model) : IClassFixture<ChatModel>, ID
         };
         ServiceCollection services = Services();
         services.AddSingleton<IConfiguration>(new ConfigurationBuilder().AddInMemoryCollection(settings).Build());
-        services.AddKvCuda().BindConfiguration("KvCuda", binder => binder.ErrorOnUnknownConfiguration = true);
+        services.AddKvCuda().BindConfiguration("KvCuda");
         await using ServiceProvider provider = services.BuildServiceProvider();
         await Start(provider);
         KvCudaOptions options = provider.GetRequiredService<IOptions<KvCudaOptions>>().Value;
@@ -209,9 +209,126 @@ public sealed class ServiceTests(ChatModel model) : IClassFixture<ChatModel>, ID
         settings["KvCuda:Engine:PageTokkens"] = "32";
         ServiceCollection misspelt = Services();
         misspelt.AddSingleton<IConfiguration>(new ConfigurationBuilder().AddInMemoryCollection(settings).Build());
-        misspelt.AddKvCuda().BindConfiguration("KvCuda", binder => binder.ErrorOnUnknownConfiguration = true);
+        misspelt.AddKvCuda().BindConfiguration("KvCuda");
         await using ServiceProvider wrong = misspelt.BuildServiceProvider();
-        Assert.Contains("PageTokkens", (await Assert.ThrowsAsync<InvalidOperationException>(() => Start(wrong))).Message, StringComparison.Ordinal);
+        Assert.Contains("KvCuda:Engine:PageTokkens, which is no option", (await Assert.ThrowsAsync<OptionsValidationException>(() => Start(wrong))).Message,
+            StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("KvCuda:Engine:Threads", "two", "'two' at KvCuda:Engine:Threads; it should be a Int32")]
+    [InlineData("KvCuda:Load", "Sometimes", "it should be AtStart, InBackground, OnFirstUse")]
+    [InlineData("KvCuda:Engine:Device", "abacus", "Unknown device 'abacus'")]
+    [InlineData("KvCuda:Engine:Device", "cuda:99", "Engine: ")]
+    [InlineData("KvCuda:Chat:Generate:MaxTokens:0", "5", "a section at KvCuda:Chat:Generate:MaxTokens")]
+    public async Task What_the_configuration_gets_wrong_is_named_before_anything_is_loaded(string key, string value, string reason)
+    {
+        ServiceCollection services = Services();
+        services.AddSingleton<IConfiguration>(new ConfigurationBuilder().AddInMemoryCollection(new Dictionary<string, string?>
+        {
+            ["KvCuda:ModelPath"] = model.Folder, [key] = value,
+        }).Build());
+        services.AddKvCuda().BindConfiguration("KvCuda");
+        await using ServiceProvider provider = services.BuildServiceProvider();
+        Assert.Contains(reason, (await Assert.ThrowsAsync<OptionsValidationException>(() => Start(provider))).Message, StringComparison.Ordinal);
+    }
+
+    /// <summary>A new option is bound too, or is named here as one that only code can set.</summary>
+    [Fact]
+    public void Every_option_binds_from_configuration()
+    {
+        string[] onlyCode = ["Tokenizer", "TimeProvider", "Format", "TemplateVariables"];
+        var settings = new Dictionary<string, string?>();
+        Fill(typeof(KvCudaOptions), "KvCuda");
+        KvCudaOptions bound = new();
+        ServiceCollection services = new();
+        services.AddOptions<KvCudaOptions>().Bind(new ConfigurationBuilder().AddInMemoryCollection(settings).Build().GetSection("KvCuda"));
+        using ServiceProvider provider = services.BuildServiceProvider();
+        bound = provider.GetRequiredService<IOptions<KvCudaOptions>>().Value;
+        List<string> same = [];
+        Compare(bound, new KvCudaOptions(), "KvCuda");
+        Assert.True(same.Count == 0, "not bound: " + string.Join(", ", same));
+
+        void Fill(Type type, string path)
+        {
+            foreach (System.Reflection.PropertyInfo property in type.GetProperties().Where(property => !onlyCode.Contains(property.Name)))
+            {
+                string key = $"{path}:{property.Name}";
+                Type plain = Nullable.GetUnderlyingType(property.PropertyType) ?? property.PropertyType;
+                if (plain.IsClass && plain != typeof(string))
+                {
+                    Fill(plain, key);
+                }
+                else if (plain == typeof(IReadOnlyList<CacheRetention>))
+                {
+                    (settings[key + ":0:Start"], settings[key + ":0:Priority"], settings[key + ":0:TimeToLive"]) = ("3", "70", "00:01:00");
+                }
+                else if (plain.IsGenericType)
+                {
+                    settings[key + ":0"] = "7";
+                }
+                else
+                {
+                    settings[key] = plain == typeof(bool) ? (Default(property) is true ? "false" : "true")
+                        : plain.IsEnum ? Enum.GetNames(plain)[^1]
+                        : plain == typeof(KvCuda.Model.PrefillMode) ? "sequential"
+                        : plain == typeof(TimeSpan) ? "00:00:07" : plain == typeof(float) || plain == typeof(double) ? "0.125" : "7";
+                }
+            }
+        }
+
+        static object? Default(System.Reflection.PropertyInfo property) => property.GetValue(Activator.CreateInstance(property.DeclaringType!));
+
+        void Compare(object a, object b, string path)
+        {
+            foreach (System.Reflection.PropertyInfo property in a.GetType().GetProperties().Where(property => !onlyCode.Contains(property.Name)))
+            {
+                object? x = property.GetValue(a), y = property.GetValue(b);
+                if (property.PropertyType.IsClass && property.PropertyType != typeof(string))
+                {
+                    Compare(x!, y!, $"{path}.{property.Name}");
+                }
+                else if (x is System.Collections.ICollection list ? list.Count == 0 : Equals(x, y))
+                {
+                    same.Add($"{path}.{property.Name}");
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Paths_are_relative_to_the_content_root()
+    {
+        ServiceCollection services = Services();
+        services.AddSingleton<IHostEnvironment>(new Root(Path.GetDirectoryName(model.Folder)!));
+        services.AddKvCuda().Configure(options => (options.ModelPath, options.Load) = (Path.GetFileName(model.Folder), KvCudaLoad.OnFirstUse));
+        await using ServiceProvider provider = services.BuildServiceProvider();
+        await Start(provider);
+        Assert.Equal(model.Folder, provider.GetRequiredService<IOptions<KvCudaOptions>>().Value.ModelPath);
+    }
+
+    sealed class Root(string path) : IHostEnvironment
+    {
+        public string EnvironmentName { get; set; } = "Test";
+
+        public string ApplicationName { get; set; } = "Test";
+
+        public string ContentRootPath { get; set; } = path;
+
+        public Microsoft.Extensions.FileProviders.IFileProvider ContentRootFileProvider { get; set; } = new Microsoft.Extensions.FileProviders.NullFileProvider();
+    }
+
+    [Fact]
+    public async Task A_model_that_cannot_chat_for_want_of_a_template_is_degraded()
+    {
+        ServiceCollection services = Services();
+        services.AddKvCuda().Configure(options => (options.ModelPath, options.Engine) = (Repository.Demo, ChatModel.Small));
+        services.AddHealthChecks().AddCheck<KvCudaHealthCheck>("model");
+        await using ServiceProvider provider = services.BuildServiceProvider();
+        await Start(provider);
+        HealthReportEntry health = await Health(provider);
+        Assert.Equal((HealthStatus.Degraded, "none"), (health.Status, (string)health.Data["chat_format"]));
+        Assert.Contains("no chat template", health.Description, StringComparison.Ordinal);
     }
 
     [Fact]

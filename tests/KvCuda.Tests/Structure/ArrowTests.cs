@@ -67,7 +67,7 @@ public partial class ArrowTests
         string own = File.ReadAllText(Path.Combine(folder, project + ".csproj"));
         wrong.AddRange(ProjectReference().Matches(own).Select(match => match.Groups[1].Value).Except(projects).Select(used => $"{project} refers to {used}"));
         wrong.AddRange(PackageReference().Matches(own).Select(match => match.Groups[1].Value)
-            .Where(used => !used.EndsWith(".Abstractions", StringComparison.Ordinal) && used != "Microsoft.Extensions.Options"
+            .Where(used => !used.EndsWith(".Abstractions", StringComparison.Ordinal) && used is not ("Microsoft.Extensions.Options" or "Microsoft.ML.Tokenizers")
                 && !(project == "KvCuda.Statistics" && used is "MathNet.Numerics" or "Perfolizer" or "Pragmastat"))
             .Select(used => $"{project} needs {used}, which is no package of abstractions"));
         if (File.ReadAllText(Path.Combine(Repository.Root, "src", "KvCuda", "KvCuda.csproj")).Contains($"InternalsVisibleTo Include=\"{project}\"", StringComparison.Ordinal))
