@@ -274,6 +274,7 @@ static inline double __dmul_rn(double a, double b) { return a * b; }
 static inline int __float2int_rn(float x) { return (int)__builtin_rintf(x); }
 static inline int __float2int_rd(float x) { return (int)__builtin_floorf(x); }
 static inline int __float2int_rz(float x) { return (int)x; }
+static inline unsigned long long __float2ull_rn(float x) { return (unsigned long long)__builtin_llrintf(x); }
 static inline float __int2float_rn(int x) { return (float)x; }
 static inline float __uint2float_rn(unsigned x) { return (float)x; }
 static inline bool isnan(float x) { return x != x; }

@@ -299,6 +299,12 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
             return;
         }
         int row = model.Pass.RowOf(rows.Item);
+        if (next[row] == SampleRow.NoToken)
+        {
+            scheduler.Remove(request);
+            request.Fail(new ModelFormatException(SampleRow.NoTokenMessage));
+            return;
+        }
         if (request.Accept(next[row], sampler.LogprobOf(row)))
         {
             long held = model.Store.BytesHeld(request.Kv!);

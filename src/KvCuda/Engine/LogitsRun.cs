@@ -106,6 +106,10 @@ internal sealed class LogitsRun
         }
         Tensor logits = pass.Run(mode);
         ReadOnlySpan<int> next = sampler.Choose(logits);
+        if (next.Contains(SampleRow.NoToken))
+        {
+            throw new ModelFormatException(SampleRow.NoTokenMessage);
+        }
         foreach ((Sequence sequence, int item, bool wanted) in scheduled)
         {
             pass.Accept(item);

@@ -134,9 +134,14 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
                 continue;
             }
             Product product = Product(projection.Y, x, projection.Weight, projection.Bias);
-            type = products.Count == 0 ? projection.Weight.Type : type;
+            type = products.Count == 0 ? projection.Weight.Type : type; // of a set that begins
             if (projection.Weight.Type == type)
             {
+                if (products.Count == ProductSet.Most)
+                {
+                    kernels.MatMul(team, products, type);
+                    products = default;
+                }
                 products.Add(product);
             }
             else
@@ -216,14 +221,12 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
 
     protected override void SampleRows(in Tensor tokens, in Tensor logits, in Tensor parameters, in Tensor history)
     {
-        ReadOnlySpan<SampleRow> rows = parameters.Span<SampleRow>();
-        for (int row = 0; row < logits.Rows; row++)
+        SampleKernel.Arguments arguments = new()
         {
-            ReadOnlySpan<int> seen = rows[row].HistoryCount == 0
-                ? []
-                : history.Span<int>().Slice(rows[row].HistoryStart, rows[row].HistoryCount);
-            Ints(tokens)[row] = SampleKernel.Choose(logits.Slice(row, 1).Span<float>(), rows[row], seen);
-        }
+            Tokens = Ints(tokens), Logits = Floats(logits), Rows = (SampleRow*)Pointer(parameters),
+            History = (int*)Pointer(history), HistoryCount = history.IsNone ? 0 : history.Columns, Vocabulary = logits.Columns,
+        };
+        team.Run(&SampleKernel.Share, &arguments, logits.Rows, alone: logits.Count < RowKernels.WorthSharing);
     }
 
     void Rows(delegate*<void*, int, int, void> body, in Tensor y, RowKernels.Arguments arguments)

@@ -121,9 +121,12 @@ internal unsafe struct Product
 /// <summary>Up to three products with the same x, taken as one: what prepares x and wakes the team is done once.</summary>
 internal struct ProductSet
 {
+    /// <summary>Products that a set has room for.</summary>
+    public const int Most = 3;
+
     Three products;
 
-    [InlineArray(3)]
+    [InlineArray(Most)]
     struct Three
     {
         Product first;

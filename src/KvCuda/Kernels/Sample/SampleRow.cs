@@ -11,6 +11,9 @@ internal sealed class SampleRow(KernelLibrary library) : IKernel
 {
     const int Threads = 1024;
 
+    // The kernel adds up parts of weights in 32 bits.
+    const int MostVocabulary = 1 << 19;
+
     public struct Args
     {
         public nint Tokens, Logits, Parameters, History;
@@ -31,10 +34,17 @@ internal sealed class SampleRow(KernelLibrary library) : IKernel
     /// <param name="logits">(rows, vocabulary) f32; penalties are applied in place</param>
     /// <param name="parameters">(rows, words) i32: one <see cref="Tensors.SampleRow"/> per row</param>
     /// <param name="history">(1, n) i32</param>
-    public void Launch(GpuStream stream, in Tensor tokens, in Tensor logits, in Tensor parameters, in Tensor history) =>
+    /// <exception cref="ArgumentException">The vocabulary has more than 2^19 ids.</exception>
+    public void Launch(GpuStream stream, in Tensor tokens, in Tensor logits, in Tensor parameters, in Tensor history)
+    {
+        if (logits.Columns > MostVocabulary)
+        {
+            throw new ArgumentException($"sample_row takes up to {MostVocabulary:N0} ids; {logits} has {logits.Columns:N0}.");
+        }
         variants[0].Launch(stream, new Grid(logits.Rows, Threads), new()
         {
             Tokens = tokens.Address, Logits = logits.Address, Parameters = parameters.Address, History = history.Address,
             Vocabulary = logits.Columns,
         });
+    }
 }

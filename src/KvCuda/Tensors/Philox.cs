@@ -1,4 +1,4 @@
-namespace KvCuda.Backends;
+namespace KvCuda.Tensors;
 
 /// <summary>
 /// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): a random number is a function of a
