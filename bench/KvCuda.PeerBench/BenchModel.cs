@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using KvCuda.KvStore;
@@ -19,35 +18,14 @@ namespace KvCuda.PeerBench;
 internal sealed record BenchModel(
     string Name, string Folder, ModelConfig Config, DType Type, (string Stored, string Quantised)? Gguf, string? NoPeer, bool Shares)
 {
-    static readonly (string Name, int Dim, int Mlp, int Layers, int Heads, int KvHeads, int Vocabulary)[] Shapes =
-    [
-        ("tiny", 256, 512, 4, 4, 2, 2048),
-        ("110M", 768, 2048, 12, 12, 12, 32000),
-        ("1.1B", 2048, 5632, 22, 32, 4, 32000),
-    ];
+    static readonly ModelShape[] shapes = [new("tiny", 256, 4, 4, 2, 64, 512, 2048), ModelShape.Small, ModelShape.Medium];
 
-    public static IEnumerable<string> Names => Shapes.Select(shape => shape.Name);
+    public static IEnumerable<string> Names => shapes.Select(shape => shape.Name);
 
     /// <summary>A known shape with random bf16 weights, made in the cache unless it is there.</summary>
     public static BenchModel Random(string name, string cache, bool alone, Action<string> say)
     {
-        var shape = Shapes.First(shape => shape.Name == name);
-        string folder = Path.Combine(cache, name);
-        if (!File.Exists(Path.Combine(folder, "model.safetensors")))
-        {
-            say($"{name}: making random weights in {folder}, once");
-            Directory.CreateDirectory(folder);
-            File.WriteAllText(Path.Combine(folder, "config.json"), string.Create(CultureInfo.InvariantCulture, $$"""
-                {
-                  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-                  "hidden_size": {{shape.Dim}}, "intermediate_size": {{shape.Mlp}}, "num_hidden_layers": {{shape.Layers}},
-                  "num_attention_heads": {{shape.Heads}}, "num_key_value_heads": {{shape.KvHeads}}, "vocab_size": {{shape.Vocabulary}},
-                  "max_position_embeddings": 40960, "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
-                  "tie_word_embeddings": false, "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "bfloat16"
-                }
-                """));
-            RandomModel.Write(folder, ModelConfig.Load(folder), _ => true, DType.BF16, seed: 1);
-        }
+        string folder = RandomModels.Folder(shapes.First(shape => shape.Name == name), cache, say);
         return Convert(name, folder, folder, alone, say);
     }
 

@@ -12,7 +12,8 @@ namespace KvCuda.PeerBench;
 internal sealed class OurEngine : IContender
 {
     readonly KvEngine engine;
-    readonly StepLoop steps;
+    StepLoop? steps; // of one sequence, filled up to a context
+    int filled;
     int seed;
 
     /// <param name="folder">a Hugging Face folder</param>
@@ -20,7 +21,6 @@ internal sealed class OurEngine : IContender
     public OurEngine(string folder, KvEngineOptions options)
     {
         engine = KvEngine.LoadAsync(folder, options).GetAwaiter().GetResult();
-        steps = new(engine.Model);
     }
 
     public string Describe() => engine.Device;
@@ -32,7 +32,25 @@ internal sealed class OurEngine : IContender
     }
 
     // On the engine's thread: after a request's end it looks for work once more, and the batch is its own.
-    public double DecodeAt(int context, int count) => engine.Ask(() => steps.DecodeAt(context, count)).GetAwaiter().GetResult();
+    public double DecodeAt(int context, int count) => engine.Ask(() =>
+    {
+        StepLoop loop = At(context);
+        loop.Seconds(2);
+        loop.Rewind(context);
+        return loop.Seconds(count).Sum();
+    }).GetAwaiter().GetResult();
+
+    StepLoop At(int context)
+    {
+        if (steps is null || filled != context)
+        {
+            steps?.Dispose();
+            steps = new(engine.Model, 1);
+            steps.Grow(filled = context);
+        }
+        steps.Rewind(context);
+        return steps;
+    }
 
     public double DecodeTogether(int sequences, int prompt, int count)
     {
@@ -69,7 +87,7 @@ internal sealed class OurEngine : IContender
     {
         const int count = 64;
         int[] prompt = Prompts.Random(7, 64, engine.Model.Config.Vocabulary);
-        double step = engine.Ask(() => steps.AllocatedPerStep(count)).GetAwaiter().GetResult();
+        double step = engine.Ask(() => At(Math.Min(256, engine.Model.MaxContext - (2 * count) - 1)).AllocatedPerStep(count)).GetAwaiter().GetResult();
         Complete(prompt, count + 1, null).GetAwaiter().GetResult();
         // Bytes of the second half of a generation, where nothing grows any more that was not there before.
         long start = 0, end = 0;

@@ -17,6 +17,10 @@ internal static class Commands
         InspectCommand.Create(),
         ConvertCommand.Create(),
         InitCommand.Create(),
+        StudyCommand.Create(),
+        PlanCommand.Create(),
+        BenchCommand.Create(),
+        CompareCommand.Create(),
         DoctorCommand.Create(),
     ];
 }

@@ -11,21 +11,8 @@ internal sealed class BenchModels(string workFolder, string device)
 {
     const DType Type = DType.BF16;
 
-    /// <summary>No model here is asked for more; an engine says how much it wants.</summary>
-    const int MostContext = 1 << 17;
-
     /// <summary>The folder of a shape: config.json and model.safetensors, the same on every machine.</summary>
-    public string Folder(ModelShape shape)
-    {
-        string folder = Path.Combine(workFolder, shape.Name);
-        if (!File.Exists(Path.Combine(folder, "model.safetensors")))
-        {
-            Directory.CreateDirectory(folder);
-            File.WriteAllText(Path.Combine(folder, "config.json"), shape.Config(Type, MostContext));
-            RandomModel.Write(folder, ModelConfig.Load(folder), _ => true, Type, seed: 1);
-        }
-        return folder;
-    }
+    public string Folder(ModelShape shape) => RandomModels.Folder(shape, workFolder);
 
     /// <summary>A model ready to run so many sequences of so many tokens at once.</summary>
     /// <param name="shape">its size</param>

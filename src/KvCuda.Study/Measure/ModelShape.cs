@@ -19,6 +19,22 @@ internal sealed record ModelShape(
     /// <summary>Small enough for the host runner: only to see that the bench itself works.</summary>
     public static ModelShape Tiny { get; } = new("tiny", 64, 4, 4, 2, 16, 128, 512);
 
+    /// <summary>The study's 110M (arXiv 2410.14442): as <see cref="Small"/>, with six KV heads.</summary>
+    public static ModelShape Paper { get; } = new("110M-6kv", 768, 12, 12, 6, 64, 2048, 32000);
+
+    /// <summary>Measured beside a model, so that the cost of a layer and that of its bytes can be told apart.</summary>
+    public static ModelShape Calibration { get; } = new("calibration", 512, 4, 8, 4, 64, 1408, 4096);
+
+    /// <summary>What a command line calls 110M, 1.1B, 7B; null: no such shape.</summary>
+    public static ModelShape? Named(string name) => name switch
+    {
+        "110M" => Paper,
+        "1.1B" => Medium,
+        "7B" => Large,
+        "tiny" => Tiny,
+        _ => null,
+    };
+
     public int Queries => Heads * HeadDim;
 
     public int Keys => KvHeads * HeadDim;

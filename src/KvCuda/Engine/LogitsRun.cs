@@ -9,7 +9,7 @@ namespace KvCuda.Engine;
 /// Logits after a prompt and the greedy tokens that follow, for any prefill mode, one sequence at a time or all in one
 /// ragged batch: what exactness is checked with. Never stops at an end-of-sequence token.
 /// </summary>
-internal sealed class LogitsRun
+internal sealed class LogitsRun : IDisposable
 {
     readonly LoadedModel model;
     readonly PrefillMode mode;
@@ -23,6 +23,9 @@ internal sealed class LogitsRun
         (this.model, this.mode, pass) = (model, mode, model.Pass);
         sampler = new(model.Backend, pass.MaxSequences, model.Config.Vocabulary);
     }
+
+    /// <summary>Gives back what choosing tokens needs on the backend.</summary>
+    public void Dispose() => sampler.Dispose();
 
     /// <summary>One sequence on its way.</summary>
     sealed class Sequence(int[] prompt, KvSequence kv)
