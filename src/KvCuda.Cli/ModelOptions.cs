@@ -1,3 +1,4 @@
+using KvCuda.Tensors;
 using System.CommandLine;
 using System.Globalization;
 using KvCuda.Engine;
@@ -87,7 +88,7 @@ internal sealed class ModelOptions
     {
         command.Add(Model);
         Numerics.AcceptOnlyFromAmong("fast", "consistent");
-        Weights.AcceptOnlyFromAmong("stored", "int8");
+        Weights.AcceptOnlyFromAmong(WeightFormat.Choices);
         foreach (Option option in new Option[]
             { Device, Threads, Sharing, KvBudget, HostKvBudget, PageTokens, KvType, Prefill, Numerics, Weights, HoldWeights, Context, Stats })
         {

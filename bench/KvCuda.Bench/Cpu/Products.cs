@@ -31,19 +31,19 @@ static class Products
                 Console.Error.WriteLine($"'{shape}' is no shape; it must be ROWS:INPUTS:OUTPUTS, such as 8:2048:5632.");
                 return 2;
             }
-            Measure(sets, DType.BF16, rows, inputs, outputs);
+            Measure(sets, WeightFormat.BF16, rows, inputs, outputs);
             if (inputs % Int8Layout.Group == 0)
             {
-                Measure(sets, DType.Int8, rows, inputs, outputs);
+                Measure(sets, WeightFormat.Int8, rows, inputs, outputs);
             }
         }
         return 0;
     }
 
-    static void Measure(InstructionSet[] sets, DType type, int rows, int inputs, int outputs)
+    static void Measure(InstructionSet[] sets, WeightFormat format, int rows, int inputs, int outputs)
     {
         using var memory = new CpuBackend(0, InstructionSets.Best);
-        Tensor[] weights = Weights(memory, type, inputs, outputs);
+        Tensor[] weights = Weights(memory, format, inputs, outputs);
         Tensor x = memory.Allocate("x", DType.F32, rows, inputs), y = memory.Allocate("y", DType.F32, rows, outputs);
         Fill(x.Span<float>(), new Random(1));
         CpuBackend[] backends = [.. sets.Select(set => new CpuBackend(0, set))];
@@ -64,7 +64,7 @@ static class Products
             Array.Sort(times[set]);
             double time = times[set][Rounds / 2];
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"| {rows} x {inputs} x {outputs} | {type.Name()} | {sets[set].Name()} | {time * 1e6:F0} ({times[set][0] * 1e6:F0} - {times[set][^1] * 1e6:F0}) | " +
+                $"| {rows} x {inputs} x {outputs} | {format.Name} | {sets[set].Name()} | {time * 1e6:F0} ({times[set][0] * 1e6:F0} - {times[set][^1] * 1e6:F0}) | " +
                 $"{weights[0].Bytes / time * 1e-9:F1} | {2.0 * rows * inputs * outputs / time * 1e-9:F0} |"));
             backends[set].Dispose();
         }
@@ -83,7 +83,7 @@ static class Products
         return Stopwatch.GetElapsedTime(start).TotalSeconds / count;
     }
 
-    static Tensor[] Weights(CpuBackend memory, DType type, int inputs, int outputs)
+    static Tensor[] Weights(CpuBackend memory, WeightFormat format, int inputs, int outputs)
     {
         Tensor bf16 = memory.Allocate("weight", DType.BF16, outputs, inputs);
         var row = new float[inputs];
@@ -97,13 +97,13 @@ static class Products
                 numbers[i] = BF16.FromSingle(row[i]);
             }
         }
-        var weights = new Tensor[(int)Math.Clamp(Rotation / ((long)inputs * outputs * type.Bytes()), 1, 64)];
+        var weights = new Tensor[(int)Math.Clamp(Rotation / format.Bytes(outputs, inputs), 1, 64)];
         for (int copy = 0; copy < weights.Length; copy++)
         {
-            weights[copy] = memory.Allocate("weight", type, outputs, inputs);
-            if (type == DType.Int8)
+            weights[copy] = memory.Allocate("weight", format, outputs, inputs);
+            if (format.Quantise is { } quantise)
             {
-                Quantiser.Quantise(weights[copy], bf16);
+                quantise(weights[copy], bf16);
             }
             else
             {

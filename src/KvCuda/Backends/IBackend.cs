@@ -15,8 +15,8 @@ internal interface IBackend : IVerbs, IDeviceMemory, IDisposable
     /// <summary>Calls per verb, and launches per kernel where there are kernels.</summary>
     VerbCounters Counters { get; }
 
-    /// <summary>Whether products take weights of <see cref="DType.Int8"/>.</summary>
-    bool TakesInt8Weights { get; }
+    /// <summary>Whether products take weights that lie so.</summary>
+    bool Takes(WeightFormat format);
 
     /// <summary>Memory beside the device's own, with copies that run beside the verbs; null if there is none.</summary>
     IHostTier? HostTier { get; }
@@ -32,7 +32,7 @@ internal interface IBackend : IVerbs, IDeviceMemory, IDisposable
     IPlanningBackend? Planner(bool always);
 
     /// <summary>Starts, in the background, to make ready what passes over such weights and such keys and values run.</summary>
-    void WarmUp(DType weights, DType kv);
+    void WarmUp(WeightFormat weights, DType kv);
 }
 
 /// <summary>

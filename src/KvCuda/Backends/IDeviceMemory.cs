@@ -11,11 +11,14 @@ internal interface IDeviceMemory
     /// <summary>New zeroed memory, 128-byte aligned, alive until <see cref="Free"/> or the backend's disposal.</summary>
     Tensor Allocate(string name, DType type, int rows, int columns);
 
+    /// <summary>The same for weights in some format.</summary>
+    Tensor Allocate(string name, WeightFormat format, int rows, int columns);
+
     /// <summary>New zeroed memory of <paramref name="bytes"/> bytes, 128-byte aligned: the arena of the KV store.</summary>
     /// <exception cref="DeviceException">There is not enough memory.</exception>
     nint AllocateBytes(string name, long bytes);
 
-    /// <summary>Gives back what <see cref="Allocate"/> or <see cref="AllocateBytes"/> returned.</summary>
+    /// <summary>Gives back what the methods above returned.</summary>
     void Free(nint address);
 
     /// <summary>A weight in host memory that outlives the backend, made readable by verbs: in place, or a copy.</summary>

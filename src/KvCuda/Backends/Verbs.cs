@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using KvCuda.Tensors;
 
 namespace KvCuda.Backends;
@@ -11,6 +12,9 @@ internal abstract class Verbs : IVerbs
 {
     /// <summary>Calls per verb.</summary>
     public VerbCounters Counters { get; protected init; } = new();
+
+    /// <summary>Whether products take weights that lie so.</summary>
+    public abstract bool Takes(WeightFormat format);
 
     // --- tokens to vectors ---
 
@@ -98,7 +102,7 @@ internal abstract class Verbs : IVerbs
     public void MatMul(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias = default)
     {
         Counters.Count(nameof(MatMul));
-        Expect.Product(y, x, weight, bias);
+        ExpectProduct(y, x, weight, bias);
         if (x.Rows > 0)
         {
             Multiply(y, x, weight, bias, add: false);
@@ -108,7 +112,7 @@ internal abstract class Verbs : IVerbs
     public void MatMulAdd(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias = default)
     {
         Counters.Count(nameof(MatMulAdd));
-        Expect.Product(y, x, weight, bias);
+        ExpectProduct(y, x, weight, bias);
         if (x.Rows > 0)
         {
             Multiply(y, x, weight, bias, add: true);
@@ -122,7 +126,7 @@ internal abstract class Verbs : IVerbs
         {
             if (!projection.Y.IsNone)
             {
-                Expect.Product(projection.Y, x, projection.Weight, projection.Bias);
+                ExpectProduct(projection.Y, x, projection.Weight, projection.Bias);
             }
         }
         if (x.Rows > 0)
@@ -135,8 +139,8 @@ internal abstract class Verbs : IVerbs
         in Tensor upBias, Activation activation)
     {
         Counters.Count(nameof(MatMulGate));
-        Expect.Product(g, x, gateWeight, gateBias);
-        Expect.Product(up, x, upWeight, upBias);
+        ExpectProduct(g, x, gateWeight, gateBias);
+        ExpectProduct(up, x, upWeight, upBias);
         Expect.Shape(up, g.Rows, g.Columns);
         if (x.Rows > 0)
         {
@@ -224,12 +228,12 @@ internal abstract class Verbs : IVerbs
         Counters.Count(nameof(MatMulQkv));
         if (!q.IsNone)
         {
-            Expect.Product(q, x, weights.Query, weights.QueryBias);
+            ExpectProduct(q, x, weights.Query, weights.QueryBias);
         }
         if (!k.IsNone)
         {
-            Expect.Product(k, x, weights.Key, weights.KeyBias);
-            Expect.Product(v, x, weights.Value, weights.ValueBias);
+            ExpectProduct(k, x, weights.Key, weights.KeyBias);
+            ExpectProduct(v, x, weights.Value, weights.ValueBias);
             ExpectKv(kv, q, k, v, rows);
         }
         if (x.Rows > 0)
@@ -278,8 +282,18 @@ internal abstract class Verbs : IVerbs
         }
     }
 
+    // Shapes and types fit, and this backend multiplies with weights that lie so.
+    void ExpectProduct(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, [CallerMemberName] string verb = "")
+    {
+        Expect.Product(y, x, weight, bias, verb);
+        if (!Takes(weight.Format))
+        {
+            throw new ArgumentException($"{verb}: {weight} is {weight.Format.Name}, which this backend does not multiply with.");
+        }
+    }
+
     static void ExpectKv(in KvView kv, in Tensor q, in Tensor k, in Tensor v, in BatchRows rows,
-        [System.Runtime.CompilerServices.CallerMemberName] string verb = "")
+        [CallerMemberName] string verb = "")
     {
         Expect.Shape(k, rows.Count, kv.KvHeads * kv.HeadDim, verb: verb);
         Expect.Shape(v, rows.Count, kv.KvHeads * kv.HeadDim, verb: verb);

@@ -51,7 +51,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         endings = TextEndings.Of(model.Folder, tokenizer);
         admission = new(model);
         scheduler = new(model, admission);
-        format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "int8" ? "|int8" : "");
+        format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "stored" ? "" : $"|{options.Weights}");
         sampler = new(model.Backend, model.Memory.Batch.MaxWanted, model.Config.Vocabulary);
         thread = ownThread ? new Thread(Run) { IsBackground = true, Name = "kvcuda-engine" } : null;
         thread?.Start();

@@ -1,5 +1,6 @@
 // How an engine is set up.
 using KvCuda.Model;
+using KvCuda.Tensors;
 
 namespace KvCuda.Engine;
 
@@ -20,7 +21,7 @@ public sealed record KvEngineOptions : LoadOptions
     public void Validate()
     {
         Require(Numerics is "fast" or "consistent", $"Numerics is '{Numerics}'; it must be fast or consistent.");
-        Require(Weights is "stored" or "int8", $"Weights is '{Weights}'; it must be stored or int8.");
+        _ = WeightFormat.Parse(Weights);
         Require(PageTokens is >= 16 and <= 128 && (PageTokens & (PageTokens - 1)) == 0,
             $"PageTokens is {PageTokens}; it must be 16, 32, 64 or 128.");
         Require(MaxSequences is >= 1 and <= 4096, $"MaxSequences is {MaxSequences}; it must be from 1 to 4096.");

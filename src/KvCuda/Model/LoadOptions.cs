@@ -1,5 +1,6 @@
 // How a model is loaded: the one record that goes from the caller down to weights, store and backend.
 using KvCuda.Backends;
+using KvCuda.Tensors;
 
 namespace KvCuda.Model;
 
@@ -88,5 +89,5 @@ public record LoadOptions
         init => numericsClass = value;
     }
 
-    internal bool Int8Weights => Weights == "int8";
+    internal WeightFormat? QuantiseTo => WeightFormat.Parse(Weights);
 }

@@ -21,19 +21,20 @@ internal sealed class LoadedModel : IDisposable
         (Identity, TokenizerIdentity) = (ModelIdentity.Of(folder, files), ModelIdentity.OfTokenizer(folder));
 
         long total = files.All.Sum(weight => weight.Tensor.Bytes), loaded = 0;
-        if (options.Int8Weights && !backend.TakesInt8Weights)
+        WeightFormat? format = options.QuantiseTo;
+        if (format is not null && !backend.Takes(format))
         {
-            throw new InvalidRequestException($"Weights were asked for as int8, but {backend.Name} takes them only as they are stored; "
-                + "int8 weights need the device cpu.");
+            throw new InvalidRequestException($"Weights were asked for as {format.Name}, but {backend.Name} does not take them so; "
+                + $"{format.Name} weights need the device cpu.");
         }
         KvType = options.KvType == "auto" ? files.Type : DTypes.Parse(options.KvType);
-        backend.WarmUp(options.Int8Weights ? DType.Int8 : files.Type, KvType);
+        backend.WarmUp(format ?? WeightFormat.Of(files.Type), KvType);
         var inPlace = new List<Tensor>();
         ModelWeights weights = files.Move((role, tensor) =>
         {
             loaded += tensor.Bytes;
             report("weights", Math.Min(1, (double)loaded / total));
-            if (!options.Int8Weights || !Quantiser.Takes(role, tensor))
+            if (format is null || !Quantiser.Takes(format, role, tensor))
             {
                 Tensor readable = backend.Load(tensor);
                 if (options.HoldWeights && readable.Address == tensor.Address)
@@ -50,12 +51,12 @@ internal sealed class LoadedModel : IDisposable
                 }
                 return readable;
             }
-            Tensor quantised = backend.Allocate(tensor.Name, DType.Int8, tensor.Rows, tensor.Columns);
-            Quantiser.Quantise(quantised, tensor);
+            Tensor quantised = backend.Allocate(tensor.Name, format, tensor.Rows, tensor.Columns);
+            format.Quantise!(quantised, tensor);
             // One after another, so that both forms of the whole model are never in memory together.
             files.LetGo(tensor);
             return quantised;
-        }, untie: options.Int8Weights);
+        }, untie: format is not null);
         files.FetchAhead(inPlace);
         Memory = new(backend, config, Sharing, KvType, MaxContext, options, share => report("host tier", share));
         decoder = new(backend, config, weights, Sharing, Memory.ViewOf, options.MaxStepTokens, Memory.Batch.MaxWanted);

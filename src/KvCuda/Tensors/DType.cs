@@ -1,6 +1,6 @@
 namespace KvCuda.Tensors;
 
-/// <summary>The element types that tensors have. Arithmetic is f32, but for products with int8 weights; these are how numbers are kept.</summary>
+/// <summary>The element types that tensors have. Arithmetic is f32, but for products with packed weights; these are how numbers are kept.</summary>
 public enum DType
 {
     /// <summary>IEEE binary32.</summary>
@@ -15,22 +15,21 @@ public enum DType
     /// <summary>Signed 32-bit integer: token ids, positions, page tables.</summary>
     I32,
 
-    /// <summary>
-    /// Weights quantised at load: groups of 32 numbers, each a bf16 scale and 32 signed bytes; a number is scale * byte. Rows do not lie
-    /// one after another, but sixteen side by side.
-    /// </summary>
-    Int8,
+    /// <summary>Weights in a format of their own, such as int8: numbers do not lie one after another.</summary>
+    Packed,
 }
 
 /// <summary>Sizes and names of <see cref="DType"/>.</summary>
 public static class DTypes
 {
-    /// <summary>Bytes of one element; of <see cref="DType.Int8"/> without its share of the group's scale and of padding.</summary>
-    public static int Bytes(this DType type) => type switch { DType.F32 or DType.I32 => 4, DType.Int8 => 1, _ => 2 };
-
-    /// <summary>Bytes of a matrix; of <see cref="DType.Int8"/> with scales and padding.</summary>
-    internal static long Bytes(this DType type, int rows, int columns) =>
-        type == DType.Int8 ? new Int8Layout(rows, columns).Bytes : (long)rows * columns * type.Bytes();
+    /// <summary>Bytes of one element.</summary>
+    /// <exception cref="ArgumentException">Packed weights have no elements.</exception>
+    public static int Bytes(this DType type) => type switch
+    {
+        DType.F32 or DType.I32 => 4,
+        DType.F16 or DType.BF16 => 2,
+        _ => throw new ArgumentException("Packed weights have no size per element; their format knows their bytes."),
+    };
 
     /// <summary>The name used on the command line and in messages: f32, f16, bf16, i32.</summary>
     public static string Name(this DType type) => type switch
@@ -38,7 +37,7 @@ public static class DTypes
         DType.F32 => "f32",
         DType.F16 => "f16",
         DType.BF16 => "bf16",
-        DType.Int8 => "int8",
+        DType.Packed => "packed",
         _ => "i32",
     };
 

@@ -27,6 +27,16 @@ internal static class Expect
         }
     }
 
+    /// <summary>The weights lie as this format says.</summary>
+    public static void Format(in Tensor tensor, WeightFormat format,
+        [CallerArgumentExpression(nameof(tensor))] string operand = "", [CallerMemberName] string verb = "")
+    {
+        if (tensor.Format != format)
+        {
+            throw new ArgumentException($"{verb}: {operand} ({tensor.Name}) is {tensor.Format.Name}, expected {format.Name}.");
+        }
+    }
+
     /// <summary>y = x · weightᵀ (+ bias) fits together.</summary>
     public static void Product(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, [CallerMemberName] string verb = "")
     {

@@ -1,7 +1,7 @@
 namespace KvCuda.Tensors;
 
 /// <summary>
-/// How a weight (outputs, inputs) lies in memory as <see cref="DType.Int8"/>: weight[o,i] = scale[o, i / 32] * byte[o,i], with scales
+/// How a weight (outputs, inputs) lies in memory as <see cref="WeightFormat.Int8"/>: weight[o,i] = scale[o, i / 32] * byte[o,i], with scales
 /// in bf16. Sixteen outputs are a block, padded with zeros if there are not so many; a block is one run of memory:
 ///
 ///     [group of 32 inputs][16 outputs]              scales, 2 bytes each, padded to whole lines of 64 bytes

@@ -24,16 +24,16 @@ public sealed class QuantiserTests
     {
         using var backend = new CpuBackend(2);
         Matrix matrix = Matrix.Random(new Random(1), 67, 160, type);
-        Tensor weight = backend.Upload(matrix, type), quantised = backend.Allocate("int8", DType.Int8, 67, 160);
+        Tensor weight = backend.Upload(matrix, type), quantised = backend.Allocate("int8", WeightFormat.Int8, 67, 160);
 
-        Quantiser.Quantise(quantised, weight);
+        WeightFormat.Int8.Quantise!(quantised, weight);
 
         // 80 rows, of which 67 are there, 5 groups each; the scales of a block, 160 bytes, take 192.
         Assert.Equal(80 * 160 + 5 * 192, quantised.Bytes);
         float[] row = new float[160];
         for (int r = 0; r < 67; r++)
         {
-            Quantiser.Dequantise(row, quantised, r);
+            WeightFormat.Int8.Dequantise!(row, quantised, r);
             for (int c = 0; c < 160; c++)
             {
                 // A scale in bf16 is up to 1/128 larger than it must be.
@@ -51,14 +51,14 @@ public sealed class QuantiserTests
     {
         using var backend = new CpuBackend(1);
         Matrix matrix = Matrix.Random(new Random(2), outputs, inputs);
-        Tensor quantised = backend.Allocate("int8", DType.Int8, outputs, inputs);
+        Tensor quantised = backend.Allocate("int8", WeightFormat.Int8, outputs, inputs);
 
-        Quantiser.Quantise(quantised, backend.Upload(matrix));
+        WeightFormat.Int8.Quantise!(quantised, backend.Upload(matrix));
 
         float[] row = new float[inputs];
         for (int r = 0; r < outputs; r++)
         {
-            Quantiser.Dequantise(row, quantised, r);
+            WeightFormat.Int8.Dequantise!(row, quantised, r);
             Assert.Equal(Int8Reference.Row(matrix, r, Int8Reference.Weights).SelectMany(group => group.Integers.Select(i => group.Scale * i)), row);
         }
     }
@@ -67,11 +67,11 @@ public sealed class QuantiserTests
     public void A_slice_of_a_quantised_weight_begins_with_a_block_of_rows()
     {
         using var backend = new CpuBackend(1);
-        Tensor weight = backend.Upload(Matrix.Random(new Random(5), 40, 64)), quantised = backend.Allocate("int8", DType.Int8, 40, 64);
-        Quantiser.Quantise(quantised, weight);
+        Tensor weight = backend.Upload(Matrix.Random(new Random(5), 40, 64)), quantised = backend.Allocate("int8", WeightFormat.Int8, 40, 64);
+        WeightFormat.Int8.Quantise!(quantised, weight);
         float[] expected = new float[64], row = new float[64];
-        Quantiser.Dequantise(expected, quantised, 39);
-        Quantiser.Dequantise(row, quantised.Slice(32, 8), 7);
+        WeightFormat.Int8.Dequantise!(expected, quantised, 39);
+        WeightFormat.Int8.Dequantise!(row, quantised.Slice(32, 8), 7);
         Assert.Equal(expected, row);
         Assert.Contains("rows lie in blocks of 16", Assert.Throws<ArgumentException>(() => quantised.Slice(8, 4)).Message, StringComparison.Ordinal);
     }
@@ -80,21 +80,21 @@ public sealed class QuantiserTests
     public void Groups_of_zeros_tiny_numbers_and_numbers_that_are_none_survive()
     {
         using var backend = new CpuBackend(1);
-        Tensor weight = backend.Allocate("w", DType.F32, 4, 32), quantised = backend.Allocate("int8", DType.Int8, 4, 32);
+        Tensor weight = backend.Allocate("w", DType.F32, 4, 32), quantised = backend.Allocate("int8", WeightFormat.Int8, 4, 32);
         weight.Slice(1, 1).Span<float>().Fill(float.Epsilon);
         weight.Slice(2, 1).Span<float>()[5] = float.NaN;
         weight.Slice(3, 1).Span<float>()[31] = float.NegativeInfinity;
 
-        Quantiser.Quantise(quantised, weight);
+        WeightFormat.Int8.Quantise!(quantised, weight);
 
         float[] row = new float[32];
-        Quantiser.Dequantise(row, quantised, 0);
+        WeightFormat.Int8.Dequantise!(row, quantised, 0);
         Assert.All(row, number => Assert.Equal(0, number));
-        Quantiser.Dequantise(row, quantised, 1);
+        WeightFormat.Int8.Dequantise!(row, quantised, 1);
         Assert.All(row, number => Assert.InRange(number, 0, float.Epsilon));
-        Quantiser.Dequantise(row, quantised, 2);
+        WeightFormat.Int8.Dequantise!(row, quantised, 2);
         Assert.All(row, number => Assert.True(float.IsNaN(number)));
-        Quantiser.Dequantise(row, quantised, 3);
+        WeightFormat.Int8.Dequantise!(row, quantised, 3);
         Assert.All(row, number => Assert.True(float.IsNaN(number)));
     }
 

@@ -27,7 +27,7 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
 
     public string Name { get; }
 
-    public bool TakesInt8Weights => true;
+    public override bool Takes(WeightFormat format) => true;
 
     // Keys and values are in host memory anyway, verbs run at once, and kernels are compiled by .NET.
     public IHostTier? HostTier => null;
@@ -41,7 +41,10 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
     public MemoryInfo Memory => MemoryInfo.OfHost();
 
     public Tensor Allocate(string name, DType type, int rows, int columns) =>
-        new(name, type, AllocateBytes(name, type.Bytes(rows, columns)), rows, columns);
+        new(name, type, AllocateBytes(name, (long)rows * columns * type.Bytes()), rows, columns);
+
+    public Tensor Allocate(string name, WeightFormat format, int rows, int columns) =>
+        new(name, format, AllocateBytes(name, format.Bytes(rows, columns)), rows, columns);
 
     public nint AllocateBytes(string name, long bytes)
     {
@@ -73,7 +76,7 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
         }
     }
 
-    public void WarmUp(DType weights, DType kv) => Task.Run(() => CpuWarmUp.Run(set, weights, kv));
+    public void WarmUp(WeightFormat weights, DType kv) => Task.Run(() => CpuWarmUp.Run(set, weights, kv));
 
     public Tensor Load(in Tensor hostWeight) => hostWeight;
 
@@ -120,13 +123,13 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
         });
 
     protected override void Multiply(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias, bool add) =>
-        kernels.MatMul(team, Product(y, x, weight, bias, add), weight.Type);
+        kernels.MatMul(team, Product(y, x, weight, bias, add), weight.Format);
 
-    // x is prepared once, and the team wakes once. A matrix of another type than the first is multiplied by itself.
+    // x is prepared once, and the team wakes once. A matrix of another format than the first is multiplied by itself.
     protected override void MultiplyTogether(in Tensor x, ReadOnlySpan<Projection> projections)
     {
         ProductSet products = default;
-        DType type = default;
+        WeightFormat format = WeightFormat.F32;
         foreach (ref readonly Projection projection in projections)
         {
             if (projection.Y.IsNone)
@@ -134,24 +137,24 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
                 continue;
             }
             Product product = Product(projection.Y, x, projection.Weight, projection.Bias);
-            type = products.Count == 0 ? projection.Weight.Type : type; // of a set that begins
-            if (projection.Weight.Type == type)
+            format = products.Count == 0 ? projection.Weight.Format : format; // of a set that begins
+            if (projection.Weight.Format == format)
             {
                 if (products.Count == ProductSet.Most)
                 {
-                    kernels.MatMul(team, products, type);
+                    kernels.MatMul(team, products, format);
                     products = default;
                 }
                 products.Add(product);
             }
             else
             {
-                kernels.MatMul(team, product, projection.Weight.Type);
+                kernels.MatMul(team, product, projection.Weight.Format);
             }
         }
         if (products.Count > 0)
         {
-            kernels.MatMul(team, products, type);
+            kernels.MatMul(team, products, format);
         }
     }
 

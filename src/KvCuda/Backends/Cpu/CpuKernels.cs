@@ -18,14 +18,14 @@ internal abstract class CpuKernels
     };
 
     /// <summary>y (+)= x · weightᵀ (+ bias).</summary>
-    public abstract void MatMul(ThreadTeam team, Product product, DType weightType);
+    public abstract void MatMul(ThreadTeam team, Product product, WeightFormat format);
 
-    /// <summary>Several products with the same x, their weights of one type.</summary>
-    public virtual void MatMul(ThreadTeam team, in ProductSet products, DType weightType)
+    /// <summary>Several products with the same x, their weights of one format.</summary>
+    public virtual void MatMul(ThreadTeam team, in ProductSet products, WeightFormat format)
     {
         for (int i = 0; i < products.Count; i++)
         {
-            MatMul(team, products[i], weightType);
+            MatMul(team, products[i], format);
         }
     }
 
@@ -41,16 +41,16 @@ internal sealed class AmxKernels : CpuKernels
 {
     readonly CpuKernels<Lanes512, Lanes512, Int8Sums512> others = new();
 
-    public override void MatMul(ThreadTeam team, Product product, DType weightType)
+    public override void MatMul(ThreadTeam team, Product product, WeightFormat format)
     {
         ProductSet one = default;
         one.Add(product);
-        MatMul(team, one, weightType);
+        MatMul(team, one, format);
     }
 
-    public override void MatMul(ThreadTeam team, in ProductSet products, DType weightType)
+    public override void MatMul(ThreadTeam team, in ProductSet products, WeightFormat format)
     {
-        if (weightType == DType.Int8)
+        if (format == WeightFormat.Int8)
         {
             // By the rows: the bits are the same either way.
             if (products[0].Rows >= Int8TileCode.FewestRows && Int8TileCode.Instance is not null)
@@ -59,7 +59,7 @@ internal sealed class AmxKernels : CpuKernels
             }
             else
             {
-                others.MatMul(team, products, weightType);
+                others.MatMul(team, products, format);
             }
             return;
         }
@@ -68,13 +68,13 @@ internal sealed class AmxKernels : CpuKernels
         for (int i = 0; i < products.Count; i++)
         {
             Product product = products[i];
-            if (weightType == DType.BF16 && TileProduct.Takes(product.Inputs, product.Outputs))
+            if (format == WeightFormat.BF16 && TileProduct.Takes(product.Inputs, product.Outputs))
             {
                 onTiles.Add(product);
             }
             else
             {
-                others.MatMul(team, product, weightType);
+                others.MatMul(team, product, format);
             }
         }
         if (onTiles.Count > 0)
@@ -98,9 +98,16 @@ internal sealed unsafe class CpuKernels<TLanes, TRegister, TSums> : CpuKernels
     // A share of weights: some microseconds of reading.
     const long ShareBytes = 128 * 1024;
 
-    public override void MatMul(ThreadTeam team, Product product, DType weightType)
+    public override void MatMul(ThreadTeam team, Product product, WeightFormat format)
     {
-        switch (weightType)
+        if (format == WeightFormat.Int8)
+        {
+            ProductSet one = default;
+            one.Add(product);
+            MatMul(team, one, format);
+            return;
+        }
+        switch (format.Element)
         {
             case DType.F32:
                 MatMul<float, F32Element>(team, product);
@@ -108,26 +115,21 @@ internal sealed unsafe class CpuKernels<TLanes, TRegister, TSums> : CpuKernels
             case DType.BF16:
                 MatMul<ushort, BF16Element>(team, product);
                 break;
-            case DType.Int8:
-                ProductSet one = default;
-                one.Add(product);
-                MatMul(team, one, weightType);
-                break;
             default:
                 MatMul<Half, F16Element>(team, product);
                 break;
         }
     }
 
-    public override void MatMul(ThreadTeam team, in ProductSet products, DType weightType)
+    public override void MatMul(ThreadTeam team, in ProductSet products, WeightFormat format)
     {
-        if (weightType == DType.Int8)
+        if (format == WeightFormat.Int8)
         {
             Int8Kernel<Int8VectorTile<TSums, TRegister>>.Run(team, products);
         }
         else
         {
-            base.MatMul(team, products, weightType);
+            base.MatMul(team, products, format);
         }
     }
 

@@ -12,12 +12,12 @@ internal static unsafe class CpuWarmUp
     const int Hidden = 64, Heads = 2, HeadDim = 32, PageTokens = 16;
 
     /// <param name="set">whose kernels</param>
-    /// <param name="weights">type of the matrices</param>
+    /// <param name="weights">format of the matrices</param>
     /// <param name="kv">type of keys and values</param>
-    public static void Run(InstructionSet set, DType weights, DType kv)
+    public static void Run(InstructionSet set, WeightFormat weights, DType kv)
     {
         using CpuBackend backend = new(threads: 1, set);
-        DType vectors = weights == DType.Int8 ? DType.F32 : weights;
+        DType vectors = weights.IsStored ? weights.Element : DType.F32;
         Tensor matrix = backend.Allocate("matrix", weights, Hidden, Hidden), vector = backend.Allocate("vector", vectors, 1, Hidden);
         Tensor table = backend.Allocate("table", vectors, 1, Hidden), pages = backend.Allocate("pages", DType.I32, 1, 1);
         KvView view = new(backend.AllocateBytes("page", 2 * Hidden * PageTokens * kv.Bytes()), 0,

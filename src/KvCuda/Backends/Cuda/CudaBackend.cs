@@ -54,7 +54,7 @@ internal sealed unsafe partial class CudaBackend : CudaVerbs, IBackend, IRecorde
 
     public string Name { get; }
 
-    public bool TakesInt8Weights => false;
+    public override bool Takes(WeightFormat format) => format.IsStored;
 
     public IHostTier? HostTier => this;
 
@@ -62,7 +62,7 @@ internal sealed unsafe partial class CudaBackend : CudaVerbs, IBackend, IRecorde
 
     public IPlanningBackend? Planner(bool always) => always || plansAlways ? new PlanningBackend(library, numerics) : null;
 
-    public void WarmUp(DType weights, DType kv) { }
+    public void WarmUp(WeightFormat weights, DType kv) { }
 
     /// <summary>The stream that every verb is queued on.</summary>
     public GpuStream Stream => stream;
@@ -134,6 +134,9 @@ internal sealed unsafe partial class CudaBackend : CudaVerbs, IBackend, IRecorde
     public Tensor Allocate(string name, DType type, int rows, int columns) =>
         new(name, type, AllocateBytes(name, (long)rows * columns * type.Bytes()), rows, columns);
 
+    public Tensor Allocate(string name, WeightFormat format, int rows, int columns) =>
+        new(name, format, AllocateBytes(name, format.Bytes(rows, columns)), rows, columns);
+
     public nint AllocateBytes(string name, long bytes)
     {
         using GpuContext.Scope scope = Begin();
@@ -161,7 +164,7 @@ internal sealed unsafe partial class CudaBackend : CudaVerbs, IBackend, IRecorde
         }
         if (!weights.TryGetValue(hostWeight.Address, out Tensor known))
         {
-            known = Allocate(hostWeight.Name, hostWeight.Type, hostWeight.Rows, hostWeight.Columns);
+            known = Allocate(hostWeight.Name, hostWeight.Format, hostWeight.Rows, hostWeight.Columns);
             using GpuContext.Scope scope = Begin();
             // A span counts in i32; a large vocabulary's table has more bytes.
             for (long at = 0; at < hostWeight.Bytes; at += StagingHalfBytes)

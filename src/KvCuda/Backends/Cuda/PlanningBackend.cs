@@ -29,7 +29,7 @@ internal sealed class PlanningBackend : CudaVerbs, IPlanningBackend, IRecorder
 
     public string Name => $"cuda, planning only ({library.Context.Device.Architecture})";
 
-    public bool TakesInt8Weights => false;
+    public override bool Takes(WeightFormat format) => format.IsStored;
 
     public IHostTier? HostTier => null;
 
@@ -39,7 +39,7 @@ internal sealed class PlanningBackend : CudaVerbs, IPlanningBackend, IRecorder
 
     public IPlanningBackend? Planner(bool always) => this;
 
-    public void WarmUp(DType weights, DType kv) { }
+    public void WarmUp(WeightFormat weights, DType kv) { }
 
     public void Complete()
     {
@@ -48,6 +48,8 @@ internal sealed class PlanningBackend : CudaVerbs, IPlanningBackend, IRecorder
     }
 
     public Tensor Allocate(string name, DType type, int rows, int columns) => new(name, type, Nowhere, rows, columns);
+
+    public Tensor Allocate(string name, WeightFormat format, int rows, int columns) => new(name, format, Nowhere, rows, columns);
 
     public nint AllocateBytes(string name, long bytes) => Nowhere;
 

@@ -40,9 +40,9 @@ public sealed class InstructionSetTests
     {
         foreach (InstructionSet set in CpuTensors.Sets)
         {
-            foreach (DType weights in new[] { DType.F32, DType.F16, DType.BF16, DType.Int8 })
+            foreach (WeightFormat weights in new[] { WeightFormat.F32, WeightFormat.F16, WeightFormat.BF16, WeightFormat.Int8 })
             {
-                CpuWarmUp.Run(set, weights, weights == DType.Int8 ? DType.BF16 : weights);
+                CpuWarmUp.Run(set, weights, weights == WeightFormat.Int8 ? DType.BF16 : weights.Element);
             }
         }
     }

@@ -111,7 +111,7 @@ public sealed class Int8MatMulTests
         float[] numbers = new float[inputs];
         for (int output = 0; output < outputs; output++)
         {
-            Quantiser.Dequantise(numbers, quantised, output);
+            WeightFormat.Int8.Dequantise!(numbers, quantised, output);
             for (int row = 0; row < rows; row++)
             {
                 Int8Reference.Rounded[] groups = Int8Reference.Row(x, row, Int8Reference.Activations);
@@ -171,8 +171,8 @@ public sealed class Int8MatMulTests
 
     static Tensor Quantised(CpuBackend backend, Matrix weight)
     {
-        Tensor quantised = backend.Allocate("int8", DType.Int8, weight.Rows, weight.Columns);
-        Quantiser.Quantise(quantised, backend.Upload(weight));
+        Tensor quantised = backend.Allocate("int8", WeightFormat.Int8, weight.Rows, weight.Columns);
+        WeightFormat.Int8.Quantise!(quantised, backend.Upload(weight));
         return quantised;
     }
 }
