@@ -43,6 +43,14 @@ internal static class ServeCommand
         Option<string> body = new("--max-body") { Description = "Largest request body.", DefaultValueFactory = _ => "2MiB" };
         Option<double> timeout = new("--timeout") { Description = "Time limit of a request in seconds, including the time it waits.", DefaultValueFactory = _ => 600 };
         Option<double> grace = new("--grace") { Description = "On shutdown, seconds that running requests get to finish.", DefaultValueFactory = _ => 20 };
+        Option<string?> operatorKeyFile = new("--operator-key-file")
+        {
+            Description = "A file with keys, one per line, that see on the page what the engine does for all callers. They are API keys too.",
+        };
+        Option<string[]> alert = new("--alert")
+        {
+            Description = "Changes an alert's threshold, as in first_token_slow=0.5 (it is over at half of that, or at twice where less is worse); NAME=off drops it. Can be repeated.",
+        };
         Option<int?> perKey = new("--max-per-key")
         {
             Description = "Maximum number of requests of one API key, running and waiting. Default: with several keys three quarters of all.",
@@ -64,7 +72,7 @@ internal static class ServeCommand
         foreach (Option option in new Option[]
             {
                 host, port, apiKey, apiKeyFile, insecure, shareCache, cors, allowHost, name, template, plain, sequences, queued, prompt, answer, body, timeout, grace,
-                perKey, perMinute, priority, connections, drain, log,
+                perKey, perMinute, priority, connections, drain, operatorKeyFile, alert, log,
             })
         {
             command.Add(option);
@@ -91,6 +99,8 @@ internal static class ServeCommand
                 MaxBodyBytes = (int)Math.Min(ModelOptions.Bytes(parsed.GetValue(body)!), int.MaxValue),
                 RequestTimeout = Seconds(parsed.GetValue(timeout)),
                 ShutdownGrace = Seconds(parsed.GetValue(grace)),
+                OperatorKeys = Lines(parsed.GetValue(operatorKeyFile)),
+                Alerts = Alerts(parsed.GetValue(alert) ?? []),
                 MaxRequestsPerKey = parsed.GetValue(perKey),
                 TokensPerMinutePerKey = parsed.GetValue(perMinute),
                 MaxPriority = parsed.GetValue(priority),
@@ -143,6 +153,31 @@ internal static class ServeCommand
 
     static TimeSpan Seconds(double seconds) => seconds is >= 0 and <= 1e6 ? TimeSpan.FromSeconds(seconds)
         : throw new InvalidRequestException($"{seconds} seconds were asked for; give a number from 0 to a million.");
+
+    static List<KvAlertRule> Alerts(string[] changes)
+    {
+        List<KvAlertRule> rules = [.. KvAlertRule.Defaults];
+        foreach (string change in changes)
+        {
+            string[] parts = change.Split('=');
+            int at = rules.FindIndex(rule => rule.Name == parts[0]);
+            double raise = 0;
+            if (parts.Length != 2 || at < 0 || (parts[1] != "off" && !(double.TryParse(parts[1], System.Globalization.CultureInfo.InvariantCulture, out raise) && raise > 0)))
+            {
+                throw new InvalidRequestException($"'{change}' changes no alert; write NAME=NUMBER or NAME=off, with one of "
+                    + string.Join(", ", KvAlertRule.Defaults.Select(rule => rule.Name)) + ".");
+            }
+            if (parts[1] == "off")
+            {
+                rules.RemoveAt(at);
+            }
+            else
+            {
+                rules[at] = rules[at] with { Raise = raise, Clear = rules[at].Clear < rules[at].Raise ? raise / 2 : raise * 2 };
+            }
+        }
+        return rules;
+    }
 
     static string[] Lines(string? file) => file is null ? []
         : [.. File.ReadLines(file).Select(line => line.Trim()).Where(line => line.Length > 0)];

@@ -22,7 +22,7 @@ sealed class ChatTelemetry
     static readonly ActivitySource source = new(KvCudaTelemetry.Name);
 
     readonly Histogram<long> tokens;
-    readonly Histogram<double> duration, firstChunk, firstToken, perToken;
+    readonly Histogram<double> duration, firstChunk, firstToken, perToken, queue, prefill, decode;
 
     public ChatTelemetry(Meter meter)
     {
@@ -38,9 +38,15 @@ sealed class ChatTelemetry
         perToken = Seconds("gen_ai.server.time_per_output_token", "Time per output token generated after the first token for successful responses.",
             [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5]);
 
+        queue = Seconds("kvcuda.request.queue.duration", "Time that a request waited before it first ran.", Fine);
+        prefill = Seconds("kvcuda.request.prefill.duration", "Time from there to its first token.", Fine);
+        decode = Seconds("kvcuda.request.decode.duration", "Time from its first token to its last.", Fine);
+
         Histogram<double> Seconds(string name, string description, double[] buckets) =>
             meter.CreateHistogram(name, "s", description, tags: null, new InstrumentAdvice<double> { HistogramBucketBoundaries = buckets });
     }
+
+    static double[] Fine => [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100];
 
     static double[] Doubling => [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 
@@ -86,10 +92,29 @@ sealed class ChatTelemetry
         output.Add("gen_ai.token.type", "output");
         tokens.Record(result.PromptTokens, input);
         tokens.Record(result.GeneratedTokens, output);
+        queue.Record(result.QueueTime.TotalSeconds, tags);
+        prefill.Record((result.TimeToFirstToken - result.QueueTime).TotalSeconds, tags);
+        decode.Record((result.Duration - result.TimeToFirstToken).TotalSeconds, tags);
         firstToken.Record(result.TimeToFirstToken.TotalSeconds, tags);
         if (result.GeneratedTokens > 1)
         {
             perToken.Record((result.Duration - result.TimeToFirstToken).TotalSeconds / (result.GeneratedTokens - 1), tags);
+        }
+    }
+
+    /// <summary>What a request's time went to, as spans within its own.</summary>
+    internal static void Phases(GenerationResult result)
+    {
+        DateTimeOffset end = DateTimeOffset.UtcNow, begun = end - result.Duration;
+        DateTimeOffset scheduled = begun + result.QueueTime, first = begun + result.TimeToFirstToken;
+        Span("queue", begun, scheduled, []);
+        Span("prefill", scheduled, first, [new("kvcuda.cached_tokens", result.CachedTokens), new("kvcuda.computed_tokens", result.PromptTokens - result.CachedTokens)]);
+        Span("decode", first, end, [new("kvcuda.generated_tokens", result.GeneratedTokens)]);
+
+        static void Span(string name, DateTimeOffset from, DateTimeOffset to, KeyValuePair<string, object?>[] tags)
+        {
+            using Activity? span = source.StartActivity(name, ActivityKind.Internal, parentContext: default, tags, startTime: from);
+            span?.SetEndTime(to.UtcDateTime);
         }
     }
 
@@ -144,6 +169,10 @@ sealed class ChatOperation : IDisposable
     public void End(GenerationResult result)
     {
         telemetry.Usage(tags, result);
+        if (activity is { IsAllDataRequested: true } && Activity.Current == activity)
+        {
+            ChatTelemetry.Phases(result);
+        }
         activity?.SetTag("gen_ai.response.model", tags[3].Value)
             .SetTag("gen_ai.response.finish_reasons", new[] { result.FinishReason is FinishReason.EndOfSequence or FinishReason.StopText ? "stop" : "length" })
             .SetTag("gen_ai.usage.input_tokens", result.PromptTokens)

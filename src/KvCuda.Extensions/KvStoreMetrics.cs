@@ -19,6 +19,7 @@ public sealed class KvStoreMetrics : IDisposable
     readonly KeyValuePair<string, object?> model;
     readonly Meter? own;
     readonly Lock gate = new();
+    Histogram<double>? stepSeconds, stepRows, tokenSeconds;
     KvStatus? status;
     long asked = long.MinValue;
     volatile bool disposed;
@@ -55,12 +56,70 @@ public sealed class KvStoreMetrics : IDisposable
             "By", "Bytes of the host tier, where there is one.");
         meter.CreateObservableUpDownCounter("kvcuda.requests", () => By("kvcuda.state",
             ("running", s => s.RunningRequests), ("waiting", s => s.WaitingRequests)), "{request}", "Requests in the batch, and those that wait for room.");
+        MoreOf(meter);
         meter.CreateObservableCounter("kvcuda.preemptions", () => One(s => s.Preemptions), "{preemption}", "Times a request gave its pages back for an older one.");
+    }
+
+    // Tokens as they are made, steps, ends, and what the cache saved.
+    void MoreOf(Meter meter)
+    {
+        meter.CreateObservableCounter("kvcuda.tokens", () => By("kvcuda.token.kind", ("prompt_computed", s => s.ComputedPromptTokens),
+            ("prompt_cached", s => s.FoundTokens), ("generated", s => s.GeneratedTokens)), "{token}", "Tokens as they are made, also of answers that never end.");
+        meter.CreateObservableCounter("kvcuda.steps", () => One(s => s.Steps), "{step}", "Steps of the engine.");
+        meter.CreateObservableCounter("kvcuda.requests.finished", () => By("kvcuda.finish_reason", ("end_of_sequence", s => s.Finished[0]),
+            ("stop_text", s => s.Finished[1]), ("max_tokens", s => s.Finished[2]), ("context_full", s => s.Finished[3])),
+            "{request}", "Requests that came to their end.");
+        meter.CreateObservableCounter("kvcuda.saved", () => Observe<double>(s => [new(s.SavedSeconds, model)]), "s",
+            "Computing that the tokens found in the cache saved, at what a prompt's token has cost so far.");
+        meter.CreateObservableGauge("kvcuda.store.usage", () => Observe<double>(s =>
+            [new(s.ArenaBytes == 0 ? 0 : (double)(s.ActiveBytes + s.PinnedBytes) / s.ArenaBytes, model)]), "1", "The share of the arena that cannot make room.");
+        meter.CreateObservableUpDownCounter("kvcuda.store.arena", () => One(s => s.ArenaBytes), "By", "The arena.");
+        meter.CreateObservableGauge("kvcuda.store.token", () => Observe<long>(s => s.BytesPerTokenByLayer.Select((bytes, layer) => (bytes, layer))
+            .Where(owner => owner.bytes > 0).Select(owner => With(owner.bytes, "kvcuda.layer", owner.layer.ToString(System.Globalization.CultureInfo.InvariantCulture)))),
+            "By", "Bytes of a token's keys and values, by the layer that owns them.");
+        meter.CreateObservableGauge("kvcuda.info", () => Observe<long>(_ => [new(1, model, new("kvcuda.device", engine.Device),
+            new("kvcuda.sharing", engine.Sharing.ToString()), new("kvcuda.context", engine.MaxContext))]), description: "The engine, as labels.");
+        stepSeconds = Histogram(meter, "kvcuda.step.duration", "s", "Time of a step.");
+        stepRows = Histogram(meter, "kvcuda.step.rows", "{row}", "Tokens that a step computes, of prompts and answers.");
+        tokenSeconds = Histogram(meter, "kvcuda.inter_token_latency", "s", "Time between two tokens of an answer.");
+        engine.StepCompleted += Stepped;
+    }
+
+    static Histogram<double> Histogram(Meter meter, string name, string unit, string description) => meter.CreateHistogram(name, unit, description, tags: null,
+        new InstrumentAdvice<double>
+        {
+            HistogramBucketBoundaries = unit == "s"
+                ? [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+                : [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
+        });
+
+    void Stepped(in EngineStep step)
+    {
+        if (disposed)
+        {
+            return;
+        }
+        if (stepSeconds!.Enabled)
+        {
+            stepSeconds.Record(step.Duration.TotalSeconds, model);
+        }
+        if (stepRows!.Enabled)
+        {
+            stepRows.Record(step.Rows, model);
+        }
+        if (tokenSeconds!.Enabled)
+        {
+            foreach (long gap in step.Gaps)
+            {
+                tokenSeconds.Record((double)gap / System.Diagnostics.Stopwatch.Frequency, model);
+            }
+        }
     }
 
     /// <summary>Nothing is observed any more.</summary>
     public void Dispose()
     {
+        engine.StepCompleted -= Stepped;
         disposed = true;
         own?.Dispose();
     }

@@ -143,16 +143,23 @@ sealed class Endpoints(Guard guard, ModelSource model, PrometheusText metrics, H
 
     static byte[] Page()
     {
-        using Stream stream = typeof(Endpoints).Assembly.GetManifestResourceStream("page.html")!;
-        using MemoryStream all = new();
-        stream.CopyTo(all);
-        return all.ToArray();
+        // What both views share is in talk.js, which begins when all is there.
+        string script = Resource("talk.js"), live = Resource("live.js");
+        int begins = script.IndexOf("messages.forEach(turn);", StringComparison.Ordinal);
+        return Encoding.UTF8.GetBytes(Resource("page.html").Replace("<style></style>", $"<style>{Resource("page.css")}</style>", StringComparison.Ordinal)
+            .Replace("<script></script>", $"<script>{script[..begins]}{live}{script[begins..]}</script>", StringComparison.Ordinal));
+    }
+
+    static string Resource(string name)
+    {
+        using StreamReader reader = new(typeof(Endpoints).Assembly.GetManifestResourceStream(name)!);
+        return reader.ReadToEnd().ReplaceLineEndings("\n");
     }
 
     // Only the page's own script and style run, and they talk to this server only.
     static string Policy(string html)
     {
-        return $"default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; script-src {Hash("script")}; style-src {Hash("style")}";
+        return $"default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; img-src data:; script-src {Hash("script")}; style-src {Hash("style")}";
 
         string Hash(string element)
         {

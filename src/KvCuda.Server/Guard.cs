@@ -11,15 +11,39 @@ sealed class Guard
 {
     readonly KvServerOptions options;
     readonly (byte[] Hash, string Salt)[] keys;
+    readonly byte[][] operators;
 
     public Guard(KvServerOptions options)
     {
         this.options = options;
-        keys = [.. options.ApiKeys.Select(key =>
+        keys = [.. options.ApiKeys.Concat(options.OperatorKeys).Distinct(StringComparer.Ordinal).Select(key =>
         {
             byte[] hash = SHA256.HashData(Encoding.UTF8.GetBytes(key));
             return (hash, options.ShareCache ? "" : "key-" + Convert.ToHexStringLower(hash));
         })];
+        operators = [.. options.OperatorKeys.Select(key => SHA256.HashData(Encoding.UTF8.GetBytes(key)))];
+    }
+
+    /// <summary>Checks that the caller may see what everybody's requests do.</summary>
+    /// <returns>his salt</returns>
+    public string AuthenticateOperator(HttpRequest request)
+    {
+        string salt = Authenticate(request);
+        if (operators.Length == 0 ? keys.Length <= 1 : operators.Any(known => CryptographicOperations.FixedTimeEquals(known, GivenHash(request).Hash)))
+        {
+            return salt;
+        }
+        throw new ApiException(StatusCodes.Status403Forbidden, "invalid_request_error", operators.Length == 0
+            ? "With several API keys, what the engine does for all of them is for an operator's key: --operator-key-file FILE names some."
+            : "What the engine does for all callers is for an operator's key; this is none.", code: "not_an_operator");
+    }
+
+    static (byte[] Hash, bool Any) GivenHash(HttpRequest request)
+    {
+        const string scheme = "Bearer ";
+        string header = request.Headers.Authorization.ToString();
+        string given = header.StartsWith(scheme, StringComparison.OrdinalIgnoreCase) ? header[scheme.Length..].Trim() : "";
+        return (SHA256.HashData(Encoding.UTF8.GetBytes(given)), given.Length > 0);
     }
 
     /// <summary>Turns away requests for a name that is not this server's, and those of pages that may not ask.</summary>
@@ -59,10 +83,7 @@ sealed class Guard
         {
             return "";
         }
-        const string scheme = "Bearer ";
-        string header = request.Headers.Authorization.ToString();
-        string given = header.StartsWith(scheme, StringComparison.OrdinalIgnoreCase) ? header[scheme.Length..].Trim() : "";
-        byte[] hash = SHA256.HashData(Encoding.UTF8.GetBytes(given));
+        (byte[] hash, bool any) = GivenHash(request);
         string? salt = null;
         foreach ((byte[] known, string own) in keys)
         {
@@ -71,7 +92,7 @@ sealed class Guard
                 salt = own;
             }
         }
-        return salt ?? throw new ApiException(StatusCodes.Status401Unauthorized, "invalid_request_error", given.Length == 0
+        return salt ?? throw new ApiException(StatusCodes.Status401Unauthorized, "invalid_request_error", !any
             ? "This server wants an API key: Authorization: Bearer KEY."
             : "The API key is not one of this server's.", code: "invalid_api_key");
     }

@@ -31,6 +31,7 @@ public sealed class KvServer : IAsyncDisposable
     readonly WebApplication app;
     readonly ModelSource model;
     readonly Admission admission;
+    readonly LiveMonitor monitor;
     readonly PrometheusText metrics;
     readonly CancellationTokenSource cut = new();
     readonly ILogger logger;
@@ -53,7 +54,9 @@ public sealed class KvServer : IAsyncDisposable
         Guard guard = new(options);
         admission = new(options.Places, options.PlacesPerKey, options.TokensPerMinutePerKey, options.Engine.TimeProvider);
         Completions completions = new(options, guard, admission, model, app.Services.GetRequiredService<ChatTelemetryOfContainer>().Telemetry, logger, cut.Token);
-        Frame frame = new(guard, new ServerMetrics(meters, admission), logger);
+        monitor = new(options, model, metrics, logger);
+        LiveEvents live = new(options, guard, model, monitor, admission, cut.Token);
+        Frame frame = new(guard, new ServerMetrics(meters, admission, () => monitor.Alerts.Now()), logger);
         Endpoints endpoints = new(guard, model, metrics, app.Services.GetRequiredService<HealthCheckService>());
         app.Use(frame.InvokeAsync);
         if (options.CorsOrigins.Count > 0)
@@ -64,6 +67,7 @@ public sealed class KvServer : IAsyncDisposable
         app.UseRouting();
         app.MapPost("/v1/chat/completions", completions.ChatAsync);
         app.MapPost("/v1/completions", completions.TextAsync);
+        app.MapGet("/v1/kvcuda/events", live.StreamAsync);
         endpoints.Map(app);
     }
 
@@ -119,6 +123,7 @@ public sealed class KvServer : IAsyncDisposable
     {
         await app.StartAsync(cancellation).ConfigureAwait(false);
         _ = model.LoadAsync();
+        monitor.Start();
     }
 
     /// <summary>The engine, when it is loaded.</summary>
@@ -163,6 +168,7 @@ public sealed class KvServer : IAsyncDisposable
             return;
         }
         await StopAsync(new CancellationToken(canceled: true)).ConfigureAwait(false);
+        await monitor.DisposeAsync().ConfigureAwait(false);
         await app.DisposeAsync().ConfigureAwait(false);
         metrics.Dispose();
         cut.Dispose();

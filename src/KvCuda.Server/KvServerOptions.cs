@@ -30,6 +30,18 @@ public sealed record KvServerOptions
     /// <summary>Keys of which every request must bring one (<c>Authorization: Bearer KEY</c>); none: nobody is asked.</summary>
     public IReadOnlyList<string> ApiKeys { get; init; } = [];
 
+    /// <summary>
+    /// Keys that see what the engine is doing, for all callers (<c>/v1/kvcuda/events</c>); they are API keys too. None: with one API key or none everybody who may
+    /// ask sees it, with several nobody does.
+    /// </summary>
+    public IReadOnlyList<string> OperatorKeys { get; init; } = [];
+
+    /// <summary>What is worth an alert: on the page, as the gauge <c>kvcuda_alert</c>, in the log, and to <see cref="OnAlert"/>.</summary>
+    public IReadOnlyList<KvAlertRule> Alerts { get; init; } = KvAlertRule.Defaults;
+
+    /// <summary>Is told when an alert is raised and when it is over.</summary>
+    public Action<KvAlert>? OnAlert { get; init; }
+
     /// <summary>Listen on other machines' networks without a key.</summary>
     public bool Insecure { get; init; }
 
@@ -98,7 +110,10 @@ public sealed record KvServerOptions
         Require(Directory.Exists(ModelPath), $"There is no model folder at {Path.GetFullPath(ModelPath)}.");
         Require(ChatTemplate is null || File.Exists(ChatTemplate), $"There is no chat template at {ChatTemplate}.");
         Require(Port is >= 0 and <= 65535, $"The port is {Port}; it must be from 0 to 65535.");
-        Require(ApiKeys.All(key => key.Length >= 8 && key.All(c => c is > ' ' and < '\u007F')),
+        Require(Alerts.All(rule => double.IsFinite(rule.Raise) && double.IsFinite(rule.Clear) && rule.Raise != rule.Clear && rule.For >= TimeSpan.Zero)
+            && Alerts.Select(rule => rule.Name).Distinct(StringComparer.Ordinal).Count() == Alerts.Count,
+            "Alerts must have names of their own, two finite thresholds that differ, and times that are not negative.");
+        Require(ApiKeys.Concat(OperatorKeys).All(key => key.Length >= 8 && key.All(c => c is > ' ' and < '\u007F')),
             "An API key must have at least 8 characters, all of them visible ASCII.");
         foreach (string origin in CorsOrigins)
         {
@@ -117,7 +132,7 @@ public sealed record KvServerOptions
         Require(MaxConnections >= 1, $"MaxConnections is {MaxConnections}; it must be at least 1.");
         Require(RequestTimeout > TimeSpan.Zero && RequestTimeout <= TimeSpan.FromDays(1), $"The request timeout is {RequestTimeout}; it must be positive, a day at most.");
         Require(ShutdownGrace >= TimeSpan.Zero && ShutdownGrace <= TimeSpan.FromHours(1), $"The shutdown grace is {ShutdownGrace}; it must not be negative, an hour at most.");
-        Require(IPAddress.IsLoopback(Address) || ApiKeys.Count > 0 || Insecure,
+        Require(IPAddress.IsLoopback(Address) || ApiKeys.Count + OperatorKeys.Count > 0 || Insecure,
             $"Listening on {Host} lets everybody who reaches this machine use the model. Give an API key (--api-key-file FILE), "
             + "or say that this is meant (--insecure).");
     }

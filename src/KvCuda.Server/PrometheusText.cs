@@ -74,6 +74,28 @@ sealed class PrometheusText : IDisposable
         }
     }
 
+    /// <summary>The counts of a histogram, of all its series together.</summary>
+    public HistogramSums Sums(string name)
+    {
+        lock (gate)
+        {
+            HistogramSums? all = null;
+            foreach (Family family in families.Values.Where(family => family.Name == name && family.Type == "histogram"))
+            {
+                long[] counts = all?.Counts ?? new long[family.Bounds.Length + 1];
+                foreach (Series series in family.Series.Values)
+                {
+                    for (int i = 0; i < Math.Min(counts.Length, series.Counts.Length); i++)
+                    {
+                        counts[i] += series.Counts[i];
+                    }
+                }
+                all = new(family.Bounds, counts);
+            }
+            return all ?? HistogramSums.None;
+        }
+    }
+
     string Write()
     {
         lock (gate)

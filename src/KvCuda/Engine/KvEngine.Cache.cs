@@ -98,8 +98,43 @@ public sealed partial class KvEngine
     }
 
     /// <summary>The store at this moment: free, active, cached and pinned bytes, tokens found, evictions by cause.</summary>
-    public Task<KvStatus> GetKvStatusAsync() => Ask(() => new KvStatus(model.Store.Report(), model.Store.BudgetBytes,
-        scheduler.Running, scheduler.Waiting, scheduler.Preemptions));
+    public Task<KvStatus> GetKvStatusAsync() => Ask(Status);
+
+    KvStatus Status() => new(model.Store.Report(), model.Store.BudgetBytes, scheduler.Running, scheduler.Waiting, scheduler.Preemptions)
+    {
+        Steps = meter.Steps,
+        ComputedPromptTokens = meter.PromptTokens,
+        GeneratedTokens = meter.GeneratedTokens,
+        PromptSeconds = meter.PromptSeconds,
+        Finished = [.. meter.Finished],
+    };
+
+    /// <summary>The store and what runs on it at this moment, in enough detail to be drawn. Its cost is linear in the pages.</summary>
+    /// <param name="branches">how many of the prefix tree's largest branches are told</param>
+    public Task<KvPicture> GetPictureAsync(int branches = 16)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(branches);
+        return Ask(() =>
+        {
+            KvStore.KvStore store = model.Store;
+            KvReport report = store.Report();
+            return new KvPicture
+            {
+                SlabBytes = report.Usage.SlabBytes,
+                PageTokens = store.Layout.PageTokens,
+                Kinds = [.. store.Layout.Classes.Select(kind => new KvPictureKind(kind.Window, kind.PageBytes, (int)(report.Usage.SlabBytes / kind.PageBytes), kind.Owners))],
+                Slabs = [.. store.DrawSlabs().Select(slab => new KvPictureSlab(slab.Kind, slab.Pages))],
+                Branches = [.. store.DrawBranches(branches).Select(branch => new KvPictureBranch(branch.Scope.Salt, store.TokensOf(branch).ToArray(),
+                    branch.TrunkPages * store.Layout.PageTokens, branch.Pages * store.Layout.PageTokens, branch.Ends, branch.Hits, branch.Pinned))],
+                Requests = [.. scheduler.All.Take(256).Select(request => new KvPictureRequest(request.Id, request.Scope.Salt, request.Age,
+                    request.Kv is null ? "waiting" : request.Tokens.Count > request.PromptCount ? "answer" : "prompt", request.PromptCount, request.CachedTokens,
+                    request.Kv?.Length ?? 0, request.Tokens.Count - request.PromptCount, request.Kv is null ? 0 : store.BytesHeld(request.Kv)))],
+                Reads = [.. Enumerable.Range(0, Sharing.Layers).Select(Sharing.Target)],
+                BytesPerToken = report.Layers,
+                Status = Status(),
+            };
+        });
+    }
 
     /// <summary>
     /// What a request would meet if it came now: tokens it would find, bytes it would need, and whether there is room. Starts

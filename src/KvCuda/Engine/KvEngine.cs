@@ -33,6 +33,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     readonly string format; // whatever else the stored bits depend on: part of every cache key
     readonly TextEndings endings;
     readonly TaskCompletionSource freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly EngineMeter meter = new();
     int disposing;
     volatile bool stopping;
     volatile Exception? broken;
@@ -83,6 +84,9 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     /// every one ends with this error. Dispose it and load another.
     /// </summary>
     public Exception? Failure => broken;
+
+    /// <summary>Is told of every step, on the engine's thread.</summary>
+    public event EngineStepObserver? StepCompleted;
 
     internal LoadedModel Model => model;
 
@@ -272,6 +276,11 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         {
             return false;
         }
+        meter.Begin();
+        foreach (Scheduler.Scheduled rows in scheduled)
+        {
+            meter.Rows(rows.Request, model.Pass.RowsOf(rows.Item));
+        }
         Tensor logits = model.Pass.Run();
         sampler.Clear();
         foreach (Scheduler.Scheduled rows in scheduled)
@@ -287,6 +296,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         {
             Accept(rows, next);
         }
+        meter.End(StepCompleted);
         return true;
     }
 
@@ -298,6 +308,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         {
             return;
         }
+        meter.Chosen(request);
         int row = model.Pass.RowOf(rows.Item);
         if (next[row] == SampleRow.NoToken)
         {
@@ -310,6 +321,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
             long held = model.Store.BytesHeld(request.Kv!);
             request.BeforeRelease?.Invoke(request.Kv!);
             scheduler.Remove(request);
+            meter.Finish(request.EndedWith);
             request.Complete(held, model.Layout.BytesPerToken);
         }
     }

@@ -14,6 +14,33 @@ public sealed class KvStatus
         (BudgetBytes, RunningRequests, WaitingRequests, Preemptions) = (budgetBytes, running, waiting, preemptions);
     }
 
+    /// <summary>Steps that were run.</summary>
+    public long Steps { get; internal init; }
+
+    /// <summary>Tokens of prompts that were computed, again after a preemption included.</summary>
+    public long ComputedPromptTokens { get; internal init; }
+
+    /// <summary>Tokens that were chosen, as they were, also of answers that never ended.</summary>
+    public long GeneratedTokens { get; internal init; }
+
+    /// <summary>Seconds of steps that went to prompts.</summary>
+    public double PromptSeconds { get; internal init; }
+
+    /// <summary>Requests that came to their end, per <see cref="FinishReason"/> by its number.</summary>
+    public IReadOnlyList<long> Finished { get; internal init; } = [0, 0, 0, 0];
+
+    /// <summary>Seconds of computing that the tokens found in the cache saved, at what a prompt's token has cost so far.</summary>
+    public double SavedSeconds => ComputedPromptTokens == 0 ? 0 : FoundTokens * PromptSeconds / ComputedPromptTokens;
+
+    /// <summary>Bytes of keys and values of a token, by the layer that owns them; 0 for layers that read another's.</summary>
+    public IReadOnlyList<long> BytesPerTokenByLayer => report.Layers;
+
+    /// <summary>Milliseconds that pages stayed in the cache, median to the next power of two; 0: none has left.</summary>
+    public long LifetimeMedianMilliseconds => report.LifetimeMedian;
+
+    /// <summary>Milliseconds between uses of a page that was found, 95th percentile to the next power of two.</summary>
+    public long ReuseGap95Milliseconds => report.ReuseGap95;
+
     /// <summary>Bytes the store was given.</summary>
     public long BudgetBytes { get; }
 

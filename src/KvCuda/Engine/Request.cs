@@ -18,6 +18,8 @@ internal sealed class Request
     readonly HashSet<int> seen = [];
     readonly Channel<GeneratedPiece> pieces = Channel.CreateUnbounded<GeneratedPiece>(
         new() { SingleReader = true, SingleWriter = true });
+    static long lastId;
+
     readonly long created = Stopwatch.GetTimestamp();
     long scheduled, firstToken;
     (FinishReason Reason, string Text, int? Token, TokenLogprob? Logprob) last;
@@ -53,6 +55,18 @@ internal sealed class Request
     public List<int> Tokens { get; }
 
     public int PromptCount { get; }
+
+    /// <summary>A number of its own in this process.</summary>
+    public long Id { get; } = Interlocked.Increment(ref lastId);
+
+    /// <summary>Since it came.</summary>
+    public TimeSpan Age => Stopwatch.GetElapsedTime(created);
+
+    /// <summary>When its latest token was chosen; 0: none was.</summary>
+    public long LastTokenAt { get; set; }
+
+    /// <summary>Why it ended, once it did.</summary>
+    public FinishReason EndedWith => last.Reason;
 
     /// <summary>Tokens the sequence can have in the end.</summary>
     public int LongestLength { get; }

@@ -26,6 +26,9 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
 
     public int Waiting => waiting.Count;
 
+    /// <summary>Requests that run, then those that wait, each oldest first.</summary>
+    public IEnumerable<Request> All => running.Concat(waiting);
+
     /// <summary>Times that a request had to give its pages back.</summary>
     public long Preemptions { get; private set; }
 

@@ -25,6 +25,7 @@ internal sealed partial class KvStore
             : s.Session != 0 && n.Publisher == s.Session ? KvHit.Session : KvHit.Shared;
         n.Shared |= n.Publisher != s.Session;
         counters.Hits[(int)source] += again ? 0 : pageTokens;
+        n.Hits += again ? 0 : 1;
         for (int c = 0; c < held.Length && !again; c++)
         {
             if (tree.UnitOf(tree.UnitId(node, c)).Expected)

@@ -72,6 +72,23 @@ internal sealed class PagePool
     public int References(int page) => references[page];
     public int KindOf(int page) => kindOfSlab[slabOfPage[page]];
 
+    /// <summary>Where a page lies: its slab, and its place in it.</summary>
+    public (int Slab, int Slot) PlaceOf(int page) => (slabOfPage[page], slotOfPage[page]);
+
+    /// <summary>Per slab its kind (-1: not cut) and per page 1 if it is used, else 0.</summary>
+    public List<(int Kind, byte[] Pages)> Draw()
+    {
+        List<(int Kind, byte[] Pages)> slabs = [.. kindOfSlab.Select(kind => (kind, new byte[kind == None ? 0 : perSlab[kind]]))];
+        for (int page = 0; page < pagesMade; page++)
+        {
+            if (references[page] > 0)
+            {
+                slabs[slabOfPage[page]].Pages[slotOfPage[page]] = 1;
+            }
+        }
+        return slabs;
+    }
+
     /// <summary>Handles are below this number.</summary>
     public int Capacity => references.Length;
 

@@ -16,6 +16,7 @@ internal sealed class PrefixTree(int pageTokens, int classes, ulong hashMask = u
         public int Depth;            // pages from the root
         public int Users;            // sequences that would add a child here
         public int DeviceChildren;   // children whose page of the full class is on the device
+        public int Hits;             // times it was found
         public int Generation;       // grows when the node is removed
         public int Priority;
         public long TimeToLive;

@@ -86,6 +86,9 @@ internal sealed class Pass
         return item;
     }
 
+    /// <summary>Rows of an item.</summary>
+    public int RowsOf(int item) => items[item].Count;
+
     /// <summary>The row of an item's first wanted logits in the result of <see cref="Run()"/>; the others follow.</summary>
     public int RowOf(int item) => items[item].FirstWanted;
 
