@@ -46,6 +46,23 @@ public sealed class InvalidRequestException : KvCudaException
     public InvalidRequestException(string message, Exception? inner = null) : base(message, inner) { }
 }
 
+/// <summary>The engine has as many waiting requests as it takes. Nothing is wrong with this one: ask again later.</summary>
+public sealed class QueueFullException : KvCudaException
+{
+    /// <summary>Creates the error with its full message and the limit.</summary>
+    public QueueFullException(string message, int maxWaiting) : base(message) => MaxWaiting = maxWaiting;
+
+    /// <summary>Requests that may wait at the same time.</summary>
+    public int MaxWaiting { get; }
+}
+
+/// <summary>The model's logits are not numbers, so no token can be chosen. Other requests go on.</summary>
+public sealed class ModelOutputException : KvCudaException
+{
+    /// <summary>Creates the error with its full message.</summary>
+    public ModelOutputException(string message, Exception? inner = null) : base(message, inner) { }
+}
+
 /// <summary>The device, its driver or its compiler failed or is not there.</summary>
 public sealed class DeviceException : KvCudaException
 {

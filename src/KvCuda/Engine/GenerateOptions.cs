@@ -61,9 +61,13 @@ public sealed record GenerateOptions
     /// <exception cref="InvalidRequestException">An option is out of range; the message names it.</exception>
     public void Validate()
     {
-        foreach (CacheRetention retention in Retention)
+        Require(Stop is not null && StopTokens is not null && Retention is not null && Salt is not null,
+            "Stop, StopTokens, Retention or Salt is null; leave them out, or give an empty list or text.");
+        Require(Retention!.Count <= MostRetentions, $"Retention has {Retention.Count} ranges; it takes at most {MostRetentions}.");
+        foreach (CacheRetention? retention in Retention)
         {
-            retention.Validate();
+            Require(retention is not null, "Retention holds a null; give ranges only.");
+            retention!.Validate();
         }
         Require(MaxTokens >= 1, $"MaxTokens is {MaxTokens}; it must be at least 1.");
         Require(float.IsFinite(Temperature) && Temperature >= 0, $"Temperature is {Temperature}; it must be 0 or more.");
@@ -73,12 +77,26 @@ public sealed record GenerateOptions
         Require(float.IsFinite(RepetitionPenalty) && RepetitionPenalty > 0,
             $"RepetitionPenalty is {RepetitionPenalty}; it must be above 0.");
         Require(Logprobs is null or (>= 0 and <= 100), $"Logprobs is {Logprobs}; it must be from 0 to 100.");
-        Require(Stop.Count <= 64 && Stop.All(stop => stop.Length is > 0 and <= 4096),
+        Require(Stop!.Count <= 64 && Stop.All(stop => stop is not null && stop.Length is > 0 and <= 4096),
             "Stop takes at most 64 texts of 1 to 4096 characters.");
-        Require(StopTokens.Count <= 64 && StopTokens.All(token => token >= 0), "StopTokens takes at most 64 token ids.");
+        Require(StopTokens!.Count <= 64 && StopTokens.All(token => token >= 0), "StopTokens takes at most 64 token ids.");
         Require(Window is null || WhenFull == ContextFull.Slide,
             $"A window of {Window} tokens was given, but only a text that slides has one; say WhenFull = Slide (--when-full slide) too.");
     }
+
+    /// <summary>A copy whose lists nobody else has, checked.</summary>
+    internal GenerateOptions Checked()
+    {
+        GenerateOptions copy = this with
+        {
+            Stop = Stop is null ? null! : [.. Stop], StopTokens = StopTokens is null ? null! : [.. StopTokens],
+            Retention = Retention is null ? null! : [.. Retention],
+        };
+        copy.Validate();
+        return copy;
+    }
+
+    const int MostRetentions = 1024;
 
     static void Require(bool condition, string message)
     {

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using KvCuda.KvStore;
 using KvCuda.Text;
 
@@ -7,7 +6,6 @@ namespace KvCuda.Engine;
 // What callers can do with computed tokens: keep them, pin them, hold conversations over them, clear them, look at them.
 public sealed partial class KvEngine
 {
-    readonly ConcurrentQueue<Action> errands = new();
     long sessions;
 
     /// <summary>
@@ -27,12 +25,13 @@ public sealed partial class KvEngine
     {
         ArgumentNullException.ThrowIfNull(promptTokens);
         ArgumentNullException.ThrowIfNull(salt);
-        admission.CheckPrompt(promptTokens, 1);
+        int[] prompt = [.. promptTokens];
+        admission.CheckPrompt(prompt, 1);
         KvPin? pin = null;
         GenerateOptions options = new() { MaxTokens = 1, IgnoreEos = true, Salt = salt };
         try
         {
-            await foreach (GeneratedPiece _ in Stream(promptTokens, options, default, Pin, cancellation).ConfigureAwait(false)) { }
+            await foreach (GeneratedPiece _ in Stream(prompt, options, default, Pin, cancellation).ConfigureAwait(false)) { }
         }
         catch (OperationCanceledException)
         {
@@ -42,13 +41,13 @@ public sealed partial class KvEngine
             throw;
         }
         return new(this, pin ?? throw new InvalidRequestException(
-            $"The prompt of {promptTokens.Count} tokens was computed but cannot be pinned: pinned pages may hold at most "
+            $"The prompt of {prompt.Length} tokens was computed but cannot be pinned: pinned pages may hold at most "
             + $"{model.Store.PinnedShare:P0} of the store, and must leave room for what runs and waits. Dispose another handle, or "
             + "raise the budget or PinnedShare."));
 
         void Pin(KvSequence kv)
         {
-            pin = model.Store.TryPin(kv, promptTokens.Count);
+            pin = model.Store.TryPin(kv, prompt.Length);
             if (pin is not null && !scheduler.BegunFit(kv))
             {
                 model.Store.Unpin(pin);
@@ -102,11 +101,11 @@ public sealed partial class KvEngine
 
     KvStatus Status() => new(model.Store.Report(), model.Store.BudgetBytes, scheduler.Running, scheduler.Waiting, scheduler.Preemptions)
     {
-        Steps = meter.Steps,
-        ComputedPromptTokens = meter.PromptTokens,
-        GeneratedTokens = meter.GeneratedTokens,
-        PromptSeconds = meter.PromptSeconds,
-        Finished = [.. meter.Finished],
+        Steps = loop.Meter.Steps,
+        ComputedPromptTokens = loop.Meter.PromptTokens,
+        GeneratedTokens = loop.Meter.GeneratedTokens,
+        PromptSeconds = loop.Meter.PromptSeconds,
+        Finished = [.. loop.Meter.Finished],
     };
 
     /// <summary>The store and what runs on it at this moment, in enough detail to be drawn. Its cost is linear in the pages.</summary>
@@ -147,11 +146,10 @@ public sealed partial class KvEngine
     public Task<RequestPlan> PlanAsync(IReadOnlyList<int> promptTokens, GenerateOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(promptTokens);
-        options ??= new();
-        options.Validate();
-        KvStreaming? streaming = StreamingOf(options);
-        admission.CheckTokens(promptTokens, options.MaxTokens, streaming);
         int[] prompt = [.. promptTokens];
+        options = (options ?? new()).Checked();
+        KvStreaming? streaming = StreamingOf(options);
+        admission.CheckTokens(prompt, options.MaxTokens, streaming);
         int longest = admission.LongestLength(prompt.Length, options.MaxTokens, streaming);
         KvScope scope = ScopeOf(options, default);
         return Ask(() => new RequestPlan
@@ -186,42 +184,11 @@ public sealed partial class KvEngine
     internal KvScope ScopeOf(GenerateOptions options, SessionId session) => new(options.Salt, format,
         options.Cache == CacheScope.Shared ? 0 : session.Family != 0 ? session.Family : -Interlocked.Increment(ref sessions));
 
-    /// <summary>Runs a question about the store on the engine's thread, between two steps.</summary>
-    internal Task<T> Ask<T>(Func<T> question)
-    {
-        TaskCompletionSource<T> answer = new(TaskCreationOptions.RunContinuationsAsynchronously);
-        errands.Enqueue(() =>
-        {
-            try
-            {
-                if (ended.Task.IsCompleted)
-                {
-                    throw broken ?? new ObjectDisposedException(nameof(KvEngine));
-                }
-                answer.SetResult(question());
-            }
-#pragma warning disable CA1031 // whatever it is, it belongs to the one who asked
-            catch (Exception error)
-#pragma warning restore CA1031
-            {
-                answer.SetException(error);
-            }
-        });
-        wake.Release();
-        if (ended.Task.IsCompleted)
-        {
-            TakeErrands();
-        }
-        return answer.Task;
-    }
+    /// <inheritdoc cref="EngineLoop.Ask"/>
+    internal Task<T> Ask<T>(Func<T> question) => loop.Ask(question);
 
-    internal void TakeErrands()
-    {
-        while (errands.TryDequeue(out Action? errand))
-        {
-            errand();
-        }
-    }
+    /// <inheritdoc cref="EngineLoop.TakeErrands"/>
+    internal void TakeErrands() => loop.TakeErrands();
 
     static InvalidRequestException NoTokenizer() => new(
         "The model folder has no tokenizer.json, so text cannot be understood; pass token ids instead.");

@@ -23,15 +23,16 @@ public sealed partial class KvEngine
     {
         ArgumentNullException.ThrowIfNull(tokens);
         ArgumentException.ThrowIfNullOrEmpty(path);
-        if (tokens.Count >= model.MaxContext)
+        int[] prompt = [.. tokens];
+        if (prompt.Length >= model.MaxContext)
         {
             throw new InvalidRequestException(
-                $"A snapshot holds keys and values of full attention; these {tokens.Count} tokens have slid past the context of "
+                $"A snapshot holds keys and values of full attention; these {prompt.Length} tokens have slid past the context of "
                 + $"{model.MaxContext}, and what left the window is forgotten. Save before that, or keep the tokens themselves.");
         }
-        admission.CheckPrompt(tokens, 1);
+        admission.CheckPrompt(prompt, 1);
         Exception? failure = null;
-        await foreach (GeneratedPiece _ in Stream(tokens, options with { MaxTokens = 1, IgnoreEos = true }, session, kv =>
+        await foreach (GeneratedPiece _ in Stream(prompt, options with { MaxTokens = 1, IgnoreEos = true }, session, kv =>
         {
             try
             {

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using KvCuda.KvStore;
 using KvCuda.Model;
@@ -23,20 +22,11 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     readonly LoadedModel model;
     readonly Scheduler scheduler;
     readonly Admission admission;
-    readonly ConcurrentQueue<Request> arrivals = new();
-    readonly SemaphoreSlim wake = new(0);
-    readonly TimeProvider time;
-    readonly long loaded;
-    readonly Thread? thread; // null: whoever made the engine calls Turn
-    readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    readonly Sampler sampler;
+    readonly EngineLoop loop;
     readonly string format; // whatever else the stored bits depend on: part of every cache key
     readonly TextEndings endings;
     readonly TaskCompletionSource freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    readonly EngineMeter meter = new();
     int disposing;
-    volatile bool stopping;
-    volatile Exception? broken;
 
     /// <param name="model">loaded for <paramref name="options"/></param>
     /// <param name="tokenizer">null: token ids only</param>
@@ -46,16 +36,13 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     {
         this.model = model;
         model.Store.PinnedShare = options.PinnedShare;
-        time = options.TimeProvider;
-        loaded = time.GetTimestamp();
         Tokenizer = tokenizer;
         endings = TextEndings.Of(model.Folder, tokenizer);
         admission = new(model);
         scheduler = new(model, admission);
         format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "stored" ? "" : $"|{options.Weights}");
-        sampler = new(model.Backend, model.Memory.Batch.MaxWanted, model.Config.Vocabulary);
-        thread = ownThread ? new Thread(Run) { IsBackground = true, Name = "kvcuda-engine" } : null;
-        thread?.Start();
+        loop = new(model, scheduler, options, ownThread);
+        loop.Start();
     }
 
     /// <summary>Text to tokens and back; null if the model folder has no tokenizer.json: such a model takes token ids.</summary>
@@ -83,10 +70,14 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     /// The error that ended the engine (a device that failed, usually); null while it works. It takes no further requests:
     /// every one ends with this error. Dispose it and load another.
     /// </summary>
-    public Exception? Failure => broken;
+    public Exception? Failure => loop.Failure;
 
     /// <summary>Is told of every step, on the engine's thread.</summary>
-    public event EngineStepObserver? StepCompleted;
+    public event EngineStepObserver? StepCompleted
+    {
+        add => loop.StepCompleted += value;
+        remove => loop.StepCompleted -= value;
+    }
 
     internal LoadedModel Model => model;
 
@@ -98,7 +89,14 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     internal Action<Request>? Arriving { get; set; }
 
     /// <summary>Called in every step between the forward pass and the acceptance of its tokens; for tests.</summary>
-    internal Action? BeforeAccept { get; set; }
+    internal Action? BeforeAccept
+    {
+        get => loop.BeforeAccept;
+        set => loop.BeforeAccept = value;
+    }
+
+    /// <inheritdoc cref="EngineLoop.Turn"/>
+    internal bool Turn() => loop.Turn();
 
     /// <summary>Loads a Hugging Face model folder: config.json, safetensors and, if there, tokenizer.json.</summary>
     /// <param name="modelFolder">the folder</param>
@@ -130,6 +128,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     /// <summary>Generates text after a prompt. Enumerating is streaming; breaking off is cancelling.</summary>
     /// <exception cref="InvalidRequestException">An option is out of range, the prompt is empty, or longer than the context and does not slide.</exception>
     /// <exception cref="KvBudgetException">The request at its longest can never fit into the budget.</exception>
+    /// <exception cref="QueueFullException">As many requests wait as may.</exception>
     public IAsyncEnumerable<GeneratedPiece> GenerateAsync(string prompt, GenerateOptions? options = null,
         CancellationToken cancellation = default)
     {
@@ -142,10 +141,34 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(promptTokens);
-        options ??= new();
-        options.Validate();
-        admission.CheckPrompt(promptTokens, options.MaxTokens, StreamingOf(options));
-        return Stream(promptTokens, options, default, beforeRelease: null, cancellation);
+        // Copied first, then checked: what the caller does with his lists afterwards is no concern of the request.
+        int[] prompt = [.. promptTokens];
+        options = (options ?? new()).Checked();
+        admission.CheckPrompt(prompt, options.MaxTokens, StreamingOf(options));
+        return Stream(prompt, options, default, beforeRelease: null, cancellation);
+    }
+
+    /// <summary>
+    /// Runs a prompt and a few tokens that nobody sees, so that the first request finds code compiled, weights in memory and kernels
+    /// loaded. Nothing of it stays in the cache. Beside other requests it is a request like them.
+    /// </summary>
+    public async Task WarmupAsync(CancellationToken cancellation = default)
+    {
+        int[] prompt = new int[Math.Max(1, Math.Min(model.Pass.MaxRows, model.MaxContext - 9))];
+        foreach (float temperature in (float[])[0, 1])
+        {
+            GenerateOptions options = new()
+            {
+                MaxTokens = Math.Min(8, model.MaxContext - prompt.Length), IgnoreEos = true, Cache = CacheScope.Session, Temperature = temperature, TopK = 8,
+                Seed = 1,
+            };
+            // A budget that holds no such request holds a shorter one, or has nothing to warm up.
+            if (!model.Store.FitsEmpty(prompt.Length + options.MaxTokens, null))
+            {
+                return;
+            }
+            await foreach (GeneratedPiece _ in Stream(prompt, options, default, null, cancellation).ConfigureAwait(false)) { }
+        }
     }
 
     /// <summary>Generates to the end and returns the result: the whole text, tokens, figures.</summary>
@@ -161,7 +184,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         return result!;
     }
 
-    internal async IAsyncEnumerable<GeneratedPiece> Stream(IReadOnlyList<int> prompt, GenerateOptions options, SessionId session,
+    internal async IAsyncEnumerable<GeneratedPiece> Stream(int[] prompt, GenerateOptions options, SessionId session,
         Action<KvSequence>? beforeRelease, [EnumeratorCancellation] CancellationToken cancellation)
     {
         using CancellationTokenSource source = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
@@ -171,19 +194,18 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
             options = options with { Stop = [.. options.Stop, .. endings.StopTexts] };
         }
         Request request = new(prompt, options, Decoder(prompt), endings.Ids,
-            admission.LongestLength(prompt.Count, options.MaxTokens, streaming),
+            admission.LongestLength(prompt.Length, options.MaxTokens, streaming),
             session.Own, ScopeOf(options, session), source.Token) { BeforeRelease = beforeRelease, Streaming = streaming, StopTokens = StopTokens(options) };
         Arriving?.Invoke(request);
-        arrivals.Enqueue(request);
-        wake.Release();
-        if (ended.Task.IsCompleted)
-        {
-            FailArrivals();
-        }
+        loop.Submit(request);
         try
         {
             await foreach (GeneratedPiece piece in request.Pieces.ReadAllAsync(cancellation).ConfigureAwait(false))
             {
+                if (request.HasRead())
+                {
+                    loop.Wake();
+                }
                 yield return piece;
             }
         }
@@ -191,7 +213,6 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         {
             // Breaking off the enumeration ends the request at its next step; ending normally, it is gone already.
             await source.CancelAsync().ConfigureAwait(false);
-            wake.Release();
         }
         cancellation.ThrowIfCancellationRequested();
     }
@@ -215,117 +236,6 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     internal KvStreaming? StreamingOf(GenerateOptions options) =>
         options.WhenFull == ContextFull.Slide ? admission.StreamingOf(options.Sinks, options.Window) : null;
 
-    void Run()
-    {
-        try
-        {
-            while (!stopping)
-            {
-                if (!Turn())
-                {
-                    // What expires is forgotten in time even if nobody calls.
-                    wake.Wait((int)Math.Clamp(model.Store.NextExpiry - model.Store.Now, 0, int.MaxValue));
-                }
-            }
-        }
-#pragma warning disable CA1031 // the engine's thread must never take the process down: every caller is told instead
-        catch (Exception error)
-#pragma warning restore CA1031
-        {
-            broken = error is KvCudaException ? error : new DeviceException(
-                $"The engine stopped after an unexpected error and takes no further requests: {error.Message}", error);
-        }
-        scheduler.FailAll(broken ?? new ObjectDisposedException(nameof(KvEngine)));
-        ended.SetResult();
-        FailArrivals();
-        TakeErrands();
-    }
-
-    /// <summary>Once around: the time, errands, arrivals, and a step if there is anything to do.</summary>
-    /// <returns>whether a step was run</returns>
-    internal bool Turn()
-    {
-        model.Store.Now = (long)time.GetElapsedTime(loaded).TotalMilliseconds;
-        TakeErrands();
-        TakeArrivals();
-        return Step();
-    }
-
-    void TakeArrivals()
-    {
-        while (arrivals.TryDequeue(out Request? request))
-        {
-            scheduler.Add(request);
-        }
-    }
-
-    // After the thread's end, whoever comes too late is told at once.
-    void FailArrivals()
-    {
-        while (arrivals.TryDequeue(out Request? request))
-        {
-            request.Fail(broken ?? new ObjectDisposedException(nameof(KvEngine)));
-        }
-    }
-
-    // The life of a token: choose what runs, run it, choose the next tokens, tell their owners.
-    bool Step()
-    {
-        List<Scheduler.Scheduled> scheduled = scheduler.Next();
-        if (scheduled.Count == 0)
-        {
-            return false;
-        }
-        meter.Begin();
-        foreach (Scheduler.Scheduled rows in scheduled)
-        {
-            meter.Rows(rows.Request, model.Pass.RowsOf(rows.Item));
-        }
-        Tensor logits = model.Pass.Run();
-        sampler.Clear();
-        foreach (Scheduler.Scheduled rows in scheduled)
-        {
-            if (rows.Wanted > 0)
-            {
-                rows.Request.AddRow(sampler);
-            }
-        }
-        ReadOnlySpan<int> next = sampler.Choose(logits);
-        BeforeAccept?.Invoke();
-        foreach (Scheduler.Scheduled rows in scheduled)
-        {
-            Accept(rows, next);
-        }
-        meter.End(StepCompleted);
-        return true;
-    }
-
-    void Accept(in Scheduler.Scheduled rows, ReadOnlySpan<int> next)
-    {
-        Request request = rows.Request;
-        model.Pass.Accept(rows.Item);
-        if (rows.Wanted == 0)
-        {
-            return;
-        }
-        meter.Chosen(request);
-        int row = model.Pass.RowOf(rows.Item);
-        if (next[row] == SampleRow.NoToken)
-        {
-            scheduler.Remove(request);
-            request.Fail(new ModelFormatException(SampleRow.NoTokenMessage));
-            return;
-        }
-        if (request.Accept(next[row], sampler.LogprobOf(row)))
-        {
-            long held = model.Store.BytesHeld(request.Kv!);
-            request.BeforeRelease?.Invoke(request.Kv!);
-            scheduler.Remove(request);
-            meter.Finish(request.EndedWith);
-            request.Complete(held, model.Layout.BytesPerToken);
-        }
-    }
-
     /// <summary>
     /// Ends running requests with <see cref="ObjectDisposedException"/> and frees everything. Whoever else disposes it meanwhile
     /// waits for the same end.
@@ -343,13 +253,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     {
         try
         {
-            stopping = true;
-            wake.Release();
-            if (thread is null)
-            {
-                Run();
-            }
-            await ended.Task.ConfigureAwait(false);
+            await loop.StopAsync().ConfigureAwait(false);
             model.Dispose();
             freed.SetResult();
         }

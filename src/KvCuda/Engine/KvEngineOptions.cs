@@ -10,6 +10,11 @@ public sealed record KvEngineOptions : LoadOptions
     /// <summary>The largest share of the store, from 0 to 1, that precomputed prompts may pin.</summary>
     public double PinnedShare { get; init; } = 0.25;
 
+    /// <summary>
+    /// Most requests that wait to be run for the first time; a further one is refused at once with <see cref="QueueFullException"/>.
+    /// </summary>
+    public int MaxWaiting { get; init; } = 8192;
+
     /// <summary>A tokenizer of one's own instead of the model folder's tokenizer.json; it must be safe for concurrent use.</summary>
     public Text.Tokenizer? Tokenizer { get; init; }
 
@@ -20,6 +25,9 @@ public sealed record KvEngineOptions : LoadOptions
     /// <exception cref="InvalidRequestException">An option is out of range; the message names it.</exception>
     public void Validate()
     {
+        Require(Device is not null && KvType is not null, "Device or KvType is null; leave it out for the default, auto.");
+        Require(TimeProvider is not null, "TimeProvider is null; leave it out for the system's clock.");
+        Require(MaxWaiting >= 1, $"MaxWaiting is {MaxWaiting}; it must be at least 1.");
         Require(Numerics is "fast" or "consistent", $"Numerics is '{Numerics}'; it must be fast or consistent.");
         _ = WeightFormat.Parse(Weights);
         Require(PageTokens is >= 16 and <= 128 && (PageTokens & (PageTokens - 1)) == 0,

@@ -111,7 +111,7 @@ internal sealed class LogitsRun : IDisposable
         ReadOnlySpan<int> next = sampler.Choose(logits);
         if (next.Contains(SampleRow.NoToken))
         {
-            throw new ModelFormatException(SampleRow.NoTokenMessage);
+            throw new ModelOutputException(SampleRow.NoTokenMessage);
         }
         foreach ((Sequence sequence, int item, bool wanted) in scheduled)
         {

@@ -18,10 +18,17 @@ internal sealed class Request
     readonly HashSet<int> seen = [];
     readonly Channel<GeneratedPiece> pieces = Channel.CreateUnbounded<GeneratedPiece>(
         new() { SingleReader = true, SingleWriter = true });
+    /// <summary>
+    /// Pieces that may wait for their reader. A request that has more to read rests until half of them are read: what a slow
+    /// reader does not read costs memory, and only he waits for it.
+    /// </summary>
+    internal const int MostUnread = 4096;
+
     static long lastId;
 
     readonly long created = Stopwatch.GetTimestamp();
     long scheduled, firstToken;
+    int unread;
     (FinishReason Reason, string Text, int? Token, TokenLogprob? Logprob) last;
 
     /// <param name="prompt">token ids, at least one</param>
@@ -102,6 +109,28 @@ internal sealed class Request
     /// <summary>All is told: the result, the error, or nothing after a cancellation.</summary>
     public bool IsOver { get; private set; }
 
+    /// <summary>Called once when it no longer waits for its first step.</summary>
+    public Action? LeavesQueue { get; set; }
+
+    /// <summary>Its place among those that wait; null while it runs or rests.</summary>
+    public LinkedListNode<Request>? Waiting { get; set; }
+
+    /// <summary>Its reader is far behind, so that it does not run in this step.</summary>
+    public bool Rests { get; private set; }
+
+    /// <summary>Finds out how far behind its reader is: once a step.</summary>
+    public bool LookAtReader()
+    {
+        int count = Unread;
+        return Rests = count >= MostUnread || (Rests && count > MostUnread / 2);
+    }
+
+    /// <summary>Pieces that its reader has not read.</summary>
+    public int Unread => Volatile.Read(ref unread);
+
+    /// <summary>The reader has one piece more; true if the request may run again, should it rest. For the reader's thread.</summary>
+    public bool HasRead() => Interlocked.Decrement(ref unread) == MostUnread / 2;
+
     /// <summary>Tokens whose keys and values must be computed before the next token can be chosen.</summary>
     public int Pending => Tokens.Count - (Kv?.Length ?? 0);
 
@@ -120,6 +149,7 @@ internal sealed class Request
     {
         if (scheduled == 0)
         {
+            LeaveQueue();
             scheduled = Stopwatch.GetTimestamp();
             CachedTokens = cached;
         }
@@ -159,6 +189,7 @@ internal sealed class Request
             return Finish(FinishReason.ContextFull, certain, token, logprob);
         }
         text.Append(certain);
+        Interlocked.Increment(ref unread);
         pieces.Writer.TryWrite(new(certain, token, logprob, null));
         return false;
     }
@@ -200,8 +231,15 @@ internal sealed class Request
     /// <summary>Ends the request with an error, or quietly after its cancellation.</summary>
     public void Fail(Exception? error)
     {
+        LeaveQueue();
         IsOver = true;
         pieces.Writer.TryComplete(error);
+    }
+
+    void LeaveQueue()
+    {
+        LeavesQueue?.Invoke();
+        LeavesQueue = null;
     }
 
     void Remember(int token)

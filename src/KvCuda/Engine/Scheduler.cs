@@ -1,3 +1,5 @@
+// What runs in the next step.
+using System.Collections.Concurrent;
 using System.Runtime.InteropServices;
 using KvCuda.KvStore;
 using KvCuda.Model;
@@ -13,6 +15,8 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
 {
     readonly Pass pass = model.Pass;
     readonly LinkedList<Request> waiting = new();
+    readonly ConcurrentQueue<Request> cancelled = new(); // of those that wait, perhaps
+    readonly List<Request> resting = [];                 // gave their pages back, and their readers are far behind
     readonly List<Request> running = []; // oldest first
     readonly List<Scheduled> scheduled = [];
 
@@ -24,7 +28,7 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
 
     public int Running => running.Count;
 
-    public int Waiting => waiting.Count;
+    public int Waiting => waiting.Count + resting.Count;
 
     /// <summary>Requests that run, then those that wait, each oldest first.</summary>
     public IEnumerable<Request> All => running.Concat(waiting);
@@ -32,20 +36,27 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
     /// <summary>Times that a request had to give its pages back.</summary>
     public long Preemptions { get; private set; }
 
-    public bool HasWork => running.Count + waiting.Count > 0;
+    public bool HasWork => running.Count + waiting.Count + resting.Count > 0;
 
     /// <summary>A request arrives. If it can never fit beside what is pinned now, it is told so at once.</summary>
     public void Add(Request request)
     {
-        if (CannotFit(request) is { } never)
+        if (request.Cancellation.IsCancellationRequested)
+        {
+            request.Fail(null);
+        }
+        else if (CannotFit(request) is { } never)
         {
             request.Fail(never);
         }
         else
         {
-            waiting.AddLast(request);
+            request.Waiting = waiting.AddLast(request);
         }
     }
+
+    /// <summary>The request's caller has cancelled it; it ends with the next step. For any thread.</summary>
+    public void Cancel(Request request) => cancelled.Enqueue(request);
 
     /// <summary>
     /// Fills the pass; empty if nothing can run. Its time is linear in the running requests, and in the steady state it
@@ -56,6 +67,7 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
         pass.Clear();
         scheduled.Clear();
         DropCancelled();
+        WakeResting();
         ScheduleRunning();
         Admit();
         return scheduled;
@@ -71,9 +83,14 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
             // A scope of this request alone: nobody can ever find what it computed.
             model.Store.ClearScope(request.Scope);
         }
-        if (!running.Remove(request))
+        if (request.Waiting is { } place)
         {
-            waiting.Remove(request);
+            waiting.Remove(place);
+            request.Waiting = null;
+        }
+        else if (!running.Remove(request))
+        {
+            resting.Remove(request);
         }
     }
 
@@ -81,16 +98,26 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
     /// <remarks>Their pages stay where they are: nothing uses the store any more, and after an error it may not be whole.</remarks>
     public void FailAll(Exception error)
     {
-        foreach (Request request in running.Concat(waiting))
+        foreach (Request request in running.Concat(waiting).Concat(resting))
         {
             request.Fail(error);
         }
         running.Clear();
         waiting.Clear();
+        resting.Clear();
     }
 
     void DropCancelled()
     {
+        // Those that wait are not looked through: there may be thousands, in every step. First, because one that runs now may wait
+        // before the next step.
+        while (cancelled.TryDequeue(out Request? request))
+        {
+            if (request.Waiting is not null || resting.Contains(request))
+            {
+                Drop(request);
+            }
+        }
         for (int i = running.Count - 1; i >= 0; i--)
         {
             if (running[i].Cancellation.IsCancellationRequested)
@@ -98,15 +125,42 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
                 Drop(running[i]);
             }
         }
-        for (LinkedListNode<Request>? node = waiting.First; node is not null;)
+    }
+
+    // A reader has caught up: his request waits in front of those that never ran.
+    void WakeResting()
+    {
+        for (int i = resting.Count - 1; i >= 0; i--)
         {
-            LinkedListNode<Request>? next = node.Next;
-            if (node.Value.Cancellation.IsCancellationRequested)
+            Request request = resting[i];
+            if (!request.LookAtReader())
             {
-                Drop(node.Value);
+                resting.RemoveAt(i);
+                request.Waiting = waiting.AddFirst(request);
             }
-            node = next;
         }
+        foreach (Request request in running)
+        {
+            request.LookAtReader();
+        }
+    }
+
+    // A request whose reader is far behind holds no pages that another one needs.
+    bool PreemptResting()
+    {
+        for (int i = running.Count - 1; i >= 0; i--)
+        {
+            if (running[i].Rests)
+            {
+                Request request = running[i];
+                Preemptions++;
+                Release(request);
+                running.RemoveAt(i);
+                resting.Add(request);
+                return true;
+            }
+        }
+        return false;
     }
 
     void Drop(Request request)
@@ -121,11 +175,15 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
         int decodes = 0;
         foreach (Request request in running)
         {
-            decodes += request.Pending == 1 ? 1 : 0;
+            decodes += request.Pending == 1 && !request.Rests ? 1 : 0;
         }
         for (int i = 0; i < running.Count; i++)
         {
             Request request = running[i];
+            if (request.Rests)
+            {
+                continue;
+            }
             bool decode = request.Pending == 1;
             decodes -= decode ? 1 : 0;
             int rows = decode ? Math.Min(1, pass.Room) : RowsFor(request, keep: decodes);
@@ -135,6 +193,11 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
             }
             while (!TrySchedule(request, rows))
             {
+                if (PreemptResting())
+                {
+                    i = running.IndexOf(request);
+                    continue;
+                }
                 Request youngest = running[^1];
                 decodes -= youngest != request && youngest.Pending == 1 ? 1 : 0;
                 Preempt(youngest);
@@ -148,7 +211,7 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
 
     void Admit()
     {
-        while (waiting.First is { Value: Request request } && running.Count < pass.MaxSequences)
+        while (waiting.First is { Value: Request request } && (running.Count < pass.MaxSequences || PreemptResting()))
         {
             if (running.Count == 0 && CannotFit(request) is { } never)
             {
@@ -162,6 +225,10 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
             if (pass.Room == 0 || !model.Store.WouldFit(tokens.Length + 1, tokens, request.Scope, request.Streaming)
                 || !model.Store.CanEverFit(request.LongestLength, tokens, request.Scope, request.Streaming))
             {
+                if (pass.Room > 0 && PreemptResting())
+                {
+                    continue;
+                }
                 return;
             }
             request.Kv = model.Store.Open(request.LongestLength, request.Session, request.Streaming);
@@ -176,6 +243,7 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
                 return;
             }
             waiting.RemoveFirst();
+            request.Waiting = null;
             running.Add(request);
             request.MarkScheduled(cached);
         }
@@ -227,7 +295,7 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
         Preemptions++;
         Release(youngest);
         running.RemoveAt(running.Count - 1);
-        waiting.AddFirst(youngest);
+        youngest.Waiting = waiting.AddFirst(youngest);
     }
 
     void Release(Request request)
