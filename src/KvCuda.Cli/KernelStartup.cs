@@ -71,7 +71,8 @@ internal static class KernelStartup
         DType type = config.Type ?? DType.BF16;
         nint somewhere = backend.AllocateBytes("weights", 1);
         ModelWeights weights = ModelWeights.WithoutNumbers(config, sharing.Owns, type, somewhere);
-        var layout = new KvLayout(sharing, config.KvHeads, config.HeadDim, type, pageTokens);
+        var layout = new KvLayout(sharing,
+            layer => new(config.LayerConfigs[layer].KvHeads, config.LayerConfigs[layer].HeadDim), type, pageTokens);
         int pages = (config.MaxPositions + pageTokens - 1) / pageTokens;
         var batch = new Batch(backend, rows, sequences, sequences, layout.Classes.Count, pages, pages);
         KvView KvOf(int owner, bool sliding) =>

@@ -21,6 +21,9 @@ internal interface IBackend : IVerbs, IDeviceMemory, IDisposable
     /// <summary>Memory beside the device's own, with copies that run beside the verbs; null if there is none.</summary>
     IHostTier? HostTier { get; }
 
+    /// <summary>Verbs that only some model families need; null where those families do not run.</summary>
+    IFamilyVerbs? FamilyVerbs { get; }
+
     /// <summary>Records a pass and replays it with one call; null where that saves nothing.</summary>
     IRecorder? Recorder { get; }
 

@@ -40,7 +40,8 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         endings = TextEndings.Of(model.Folder, tokenizer);
         admission = new(model);
         scheduler = new(model, admission);
-        format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "stored" ? "" : $"|{options.Weights}");
+        format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "stored" ? "" : $"|{options.Weights}")
+            + (model.Config.LongRope ? "|longrope" : "");
         loop = new(model, scheduler, options, ownThread);
         loop.Start();
     }

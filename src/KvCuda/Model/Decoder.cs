@@ -18,7 +18,10 @@ internal sealed partial class Decoder
     readonly LayerSharing sharing;
     readonly KvView[] ordinary, sliding; // by layer: where the layer it reads keeps its keys and values
     readonly Workspace work;
-    readonly Tensor inverseFrequencies;
+    readonly Tensor[] inverseFrequencies; // by rope
+    readonly Tensor ones, zeros; // norms without weight, and without bias
+    readonly float[] layerScalars;
+    readonly ExpertWeights[]?[] experts; // by layer
     KvView[] kv; // of this pass: ordinary, or sliding if some of its rows slide
 
     /// <param name="backend">runs the verbs</param>
@@ -36,20 +39,41 @@ internal sealed partial class Decoder
         sliding = [.. Enumerable.Range(0, config.Layers).Select(layer => kvOfOwner(sharing.Target(layer), true))];
         kv = ordinary;
         work = new Workspace(backend, config, maxRows, maxWanted);
-        if (config.Rope is { } rope)
+        inverseFrequencies = [.. config.Ropes.Select(rope => Constant(backend, "inverse frequencies", rope.InverseFrequencies))];
+        ones = config.ValueNorm ? Constant(backend, "ones", [.. Enumerable.Repeat(1f, config.HeadDim)]) : default;
+        zeros = config is { Norm: NormKind.Layer, NormBias: false }
+            ? Constant(backend, "zeros", new float[config.HiddenSize]) : default;
+        layerScalars = config.LayerScalar ? [.. weights.Layers.Select(layer => Number(backend, layer[TensorRole.LayerScalar]))] : [];
+        experts = [.. config.LayerConfigs.Select((shape, layer) => shape.HasExperts
+            ? Enumerable.Range(0, config.Experts!.Count).Select(weights.Layers[layer].Expert).ToArray() : null)];
+    }
+
+    static Tensor Constant(IBackend backend, string name, float[] numbers)
+    {
+        Tensor tensor = backend.Allocate(name, DType.F32, 1, numbers.Length);
+        backend.Write(tensor, MemoryMarshal.AsBytes<float>(numbers));
+        return tensor;
+    }
+
+    static float Number(IBackend backend, in Tensor tensor)
+    {
+        Span<byte> bytes = stackalloc byte[tensor.Type.Bytes()];
+        backend.Read(bytes, tensor);
+        return tensor.Type switch
         {
-            inverseFrequencies = backend.Allocate("inverse frequencies", DType.F32, 1, rope.InverseFrequencies.Length);
-            backend.Write(inverseFrequencies, MemoryMarshal.AsBytes<float>(rope.InverseFrequencies));
-        }
+            DType.F32 => MemoryMarshal.Read<float>(bytes),
+            DType.F16 => (float)MemoryMarshal.Read<Half>(bytes),
+            _ => BF16.ToSingle(MemoryMarshal.Read<ushort>(bytes)),
+        };
     }
 
     /// <summary>Some rows on their way through the layers.</summary>
     /// <param name="Rows">their tokens, positions and sequences</param>
     /// <param name="X">(rows, dim): their residual stream</param>
     /// <param name="H">(rows, dim): its normalised form</param>
-    /// <param name="CosSin">(rows, 2 * pairs): their rotations</param>
-    /// <param name="SinkCosSin">(rows, 2 * pairs): those of queries towards sinks, where some rows slide</param>
-    readonly record struct Stream(BatchRows Rows, Tensor X, Tensor H, Tensor CosSin, Tensor SinkCosSin);
+    /// <param name="Inputs">(rows, layers * size): their per-layer embeddings, or none</param>
+    /// <param name="Others">with several streams: all of them, of which X is not one; else null</param>
+    readonly record struct Stream(BatchRows Rows, Tensor X, Tensor H, Tensor Inputs = default, Tensor[]? Others = null);
 
     /// <summary>
     /// Runs the batch through all layers, stores the keys and values of its rows and returns the wanted rows' logits.
@@ -82,10 +106,15 @@ internal sealed partial class Decoder
     {
         Stream stream = Open(batch.Rows, work.X, work.H);
         backend.Embed(stream.X, weights.Embedding, batch.Rows.Tokens);
+        if (config.EmbeddingScale != 1)
+        {
+            Family.Scale(stream.X, config.EmbeddingScale);
+        }
         if (!weights.PositionEmbedding.IsNone)
         {
             backend.EmbedAdd(stream.X, weights.PositionEmbedding, batch.Rows.Positions);
         }
+        stream = WithStreams(WithInputs(stream));
 
         // Above the last owner nothing is stored, so only rows whose logits are wanted go on (YOCO's early exit).
         bool onlyWanted = batch.EveryRowIsWanted;
@@ -96,9 +125,13 @@ internal sealed partial class Decoder
                 IterateBlock(block, batch, stream, mode);
                 layer = block.Last;
             }
+            else if (config.AltUp is not null)
+            {
+                StreamsLayer(layer, stream);
+            }
             else
             {
-                Normalise(stream.H, stream.X, weights.Layers[layer].AttentionNorm, weights.Layers[layer].AttentionNormBias);
+                NormaliseIn(layer, stream);
                 if (layer == sharing.LastOwner && !onlyWanted)
                 {
                     Project(layer, stream, queries: false, keysAndValues: true);
@@ -112,6 +145,7 @@ internal sealed partial class Decoder
                 }
                 Attention(layer, stream);
                 Mlp(layer, stream);
+                Finish(layer, stream);
             }
             if (layer >= sharing.LastOwner && !onlyWanted)
             {
@@ -122,8 +156,16 @@ internal sealed partial class Decoder
         Tensor logits = work.Logits.Top(stream.Rows.Count);
         if (stream.Rows.Count > 0)
         {
+            if (config.AltUp is not null)
+            {
+                JoinStreams(stream);
+            }
             Normalise(stream.H, stream.X, weights.FinalNorm, weights.FinalNormBias);
             backend.MatMul(logits, stream.H, weights.Head);
+            if (config.LogitScale != 1 || config.LogitCap > 0)
+            {
+                Family.Scale(logits, config.LogitScale, config.LogitCap);
+            }
         }
         return logits;
     }
@@ -131,150 +173,25 @@ internal sealed partial class Decoder
     /// <summary>One layer, whole: x += attention(norm(x)); x += mlp(norm(x)).</summary>
     void Layer(int layer, in Stream stream, in Tensor changed)
     {
-        Normalise(stream.H, stream.X, weights.Layers[layer].AttentionNorm, weights.Layers[layer].AttentionNormBias);
+        NormaliseIn(layer, stream);
         Project(layer, stream, queries: true, sharing.Owns(layer), changed);
         Attention(layer, stream);
         Mlp(layer, stream);
-    }
-
-    // q = rotate(h Wq); k = rotate(h Wk), v = h Wv into the layer's pages. Layers that only read have neither of the latter.
-    void Project(int layer, in Stream stream, bool queries, bool keysAndValues, in Tensor changed = default)
-    {
-        int rows = stream.Rows.Count;
-        if (rows == 0)
-        {
-            return;
-        }
-        LayerWeights w = weights.Layers[layer];
-        Tensor q = queries ? work.Q.Top(rows) : default;
-        Tensor k = keysAndValues ? work.K.Top(rows) : default, v = keysAndValues ? work.V.Top(rows) : default;
-        KvView own = keysAndValues ? KvOf(layer) : kv[layer];
-        if (config.HeadNorm == HeadNorm.None)
-        {
-            backend.MatMulQkv(own, q, k, v, stream.H,
-                new(w.Query, w.QueryBias, w.Key, w.KeyBias, w.Value, w.ValueBias), stream.CosSin, stream.Rows, changed);
-            return;
-        }
-        if (queries)
-        {
-            backend.MatMul(q, stream.H, w.Query, w.QueryBias);
-        }
-        if (keysAndValues)
-        {
-            backend.MatMul(k, stream.H, w.Key, w.KeyBias);
-            backend.MatMul(v, stream.H, w.Value, w.ValueBias);
-        }
-        if (config.HeadNorm == HeadNorm.BeforeRope)
-        {
-            NormaliseHeads(q, w.QueryNorm);
-            NormaliseHeads(k, w.KeyNorm);
-            if (keysAndValues)
-            {
-                backend.RotateStoreKv(own, q, k, v, stream.CosSin, stream.Rows, changed);
-                return;
-            }
-        }
-        Rotate(q, stream.CosSin);
-        Rotate(k, stream.CosSin);
-        if (config.HeadNorm == HeadNorm.AfterRope)
-        {
-            NormaliseHeads(q, w.QueryNorm);
-            NormaliseHeads(k, w.KeyNorm);
-        }
-        if (keysAndValues)
-        {
-            backend.StoreKv(own, k, v, stream.Rows, changed);
-        }
-    }
-
-    // x += attend(q, the keys and values of the layer it reads) Wo; where rows slide, q is rotated on towards the sinks
-    void Attention(int layer, in Stream stream)
-    {
-        if (stream.Rows.Count == 0)
-        {
-            return;
-        }
-        LayerWeights w = weights.Layers[layer];
-        Tensor q = work.Q.Top(stream.Rows.Count), attended = work.Attended.Top(stream.Rows.Count), sinkQ = default;
-        if (!stream.Rows.Streams.IsNone)
-        {
-            sinkQ = work.SinkQ.Top(stream.Rows.Count);
-            backend.CopyBytes(sinkQ.Address, q.Address, q.Bytes);
-            backend.Rotate(sinkQ, stream.SinkCosSin, config.HeadDim);
-        }
-        backend.Attend(attended, q, kv[layer], stream.Rows,
-            new(config.AttentionScale, sharing.Window(layer), sharing.StrictlyEarlier(layer)), sinkQ);
-        backend.MatMulAdd(stream.X, attended, w.Output, w.OutputBias);
-    }
-
-    // x += (act(h Wgate) * (h Wup)) Wdown, or act(h Wup) Wdown where the MLP has no gate
-    void Mlp(int layer, in Stream stream)
-    {
-        if (stream.Rows.Count == 0)
-        {
-            return;
-        }
-        LayerWeights w = weights.Layers[layer];
-        Tensor gated = work.Gated.Top(stream.Rows.Count);
-        Normalise(stream.H, stream.X, w.MlpNorm, w.MlpNormBias);
-        if (w.Gate.IsNone)
-        {
-            backend.MatMul(gated, stream.H, w.Up, w.UpBias);
-            backend.Activate(gated, config.Activation);
-        }
-        else
-        {
-            backend.MatMulGate(gated, work.Up.Top(stream.Rows.Count), stream.H, w.Gate, w.Up, w.GateBias, w.UpBias,
-                config.Activation);
-        }
-        backend.MatMulAdd(stream.X, gated, w.Down, w.DownBias);
-    }
-
-    // y = x / rms(x) * weight, or with a bias (x - mean) / deviation * weight + bias
-    void Normalise(in Tensor y, in Tensor x, in Tensor weight, in Tensor bias)
-    {
-        if (bias.IsNone)
-        {
-            backend.RmsNorm(y, x, weight, config.NormEpsilon);
-        }
-        else
-        {
-            backend.LayerNorm(y, x, weight, bias, config.NormEpsilon);
-        }
-    }
-
-    // The norm that some families put before (Qwen3) or after (Hunyuan) the rotation of queries and keys.
-    void NormaliseHeads(in Tensor x, in Tensor weight)
-    {
-        if (!x.IsNone)
-        {
-            Tensor heads = x.View((int)(x.Count / config.HeadDim), config.HeadDim);
-            backend.RmsNorm(heads, heads, weight, config.NormEpsilon);
-        }
-    }
-
-    void Rotate(in Tensor x, in Tensor cosSin)
-    {
-        if (!x.IsNone && !cosSin.IsNone)
-        {
-            backend.Rotate(x, cosSin, config.HeadDim);
-        }
+        Finish(layer, stream);
     }
 
     Stream Open(in BatchRows rows, in Tensor x, in Tensor h)
     {
-        Tensor cosSin = default, sinkCosSin = default;
-        if (config.Rope is { } rope)
+        for (int rope = 0; rope < config.Ropes.Count; rope++)
         {
-            cosSin = work.CosSin.Top(rows.Count);
-            backend.RopeAngles(cosSin, rows.TruePositions, inverseFrequencies, rope.Scale);
+            backend.RopeAngles(work.CosSin[rope].Top(rows.Count), rows.TruePositions, inverseFrequencies[rope], config.Ropes[rope].Scale);
             if (!rows.Streams.IsNone)
             {
-                sinkCosSin = work.SinkCosSin.Top(rows.Count);
-                backend.RopeAngles(sinkCosSin, rows.Streams.SinkTurns, inverseFrequencies, scale: 1); // on top of q's own
+                // on top of q's own
+                backend.RopeAngles(work.SinkCosSin[rope].Top(rows.Count), rows.Streams.SinkTurns, inverseFrequencies[rope], scale: 1);
             }
         }
-        return new(rows, x.Top(rows.Count), h.Top(rows.Count), cosSin, sinkCosSin);
+        return new(rows, x.Top(rows.Count), h.Top(rows.Count));
     }
 
     Stream KeepWanted(Batch batch, in Stream stream)
@@ -285,8 +202,24 @@ internal sealed partial class Decoder
             return stream with { Rows = wanted };
         }
         Stream kept = Open(wanted, work.Narrow, work.NarrowH);
-        backend.Gather(kept.X, stream.X, wanted.Tokens);
-        backend.Gather(kept.H, stream.H, wanted.Tokens);
+        if (stream.Others is not null)
+        {
+            kept = kept with { Others = [.. work.NarrowStreams.Select(t => t.Top(wanted.Count))] };
+            for (int i = 0; i < stream.Others.Length; i++)
+            {
+                backend.Gather(kept.Others![i], stream.Others[i], wanted.Tokens);
+            }
+        }
+        else
+        {
+            backend.Gather(kept.X, stream.X, wanted.Tokens);
+            backend.Gather(kept.H, stream.H, wanted.Tokens);
+        }
+        if (!stream.Inputs.IsNone)
+        {
+            kept = kept with { Inputs = work.NarrowInputs.Top(wanted.Count) };
+            backend.Gather(kept.Inputs, stream.Inputs, wanted.Tokens);
+        }
         return kept;
     }
 

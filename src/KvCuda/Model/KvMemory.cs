@@ -24,7 +24,8 @@ internal sealed class KvMemory
         Action<double> report)
     {
         maxRows = options.MaxStepTokens;
-        Layout = new(sharing, config.KvHeads, config.HeadDim, type, options.PageTokens);
+        Layout = new(sharing, layer => new(config.LayerConfigs[layer].KvHeads, config.LayerConfigs[layer].HeadDim), type,
+            options.PageTokens);
         Store = new(Layout, options.KvBudgetBytes ?? KvBudget.Default(Layout, maxContext, options, backend.Memory),
             hostBudgetBytes: options.HostKvBudgetBytes) { ChunkTokens = options.MaxStepTokens };
         Arena = new(backend, Store, report);

@@ -19,6 +19,7 @@ internal sealed class LoadedModel : IDisposable
         MaxContext = ContextOf(folder, config, options);
         // Now, and not when it is first asked for: by then the folder may hold another model.
         (Identity, TokenizerIdentity) = (ModelIdentity.Of(folder, files), ModelIdentity.OfTokenizer(folder));
+        Config = config = config.ForContext(MaxContext);
 
         long total = files.All.Sum(weight => weight.Tensor.Bytes), loaded = 0;
         WeightFormat? format = options.QuantiseTo;
@@ -30,10 +31,17 @@ internal sealed class LoadedModel : IDisposable
         KvType = options.KvType == "auto" ? files.Type : DTypes.Parse(options.KvType);
         backend.WarmUp(format ?? WeightFormat.Of(files.Type), KvType);
         var inPlace = new List<Tensor>();
-        ModelWeights weights = files.Move((role, tensor) =>
+        ModelWeights weights = files.Move((role, layer, tensor) =>
         {
             loaded += tensor.Bytes;
             report("weights", Math.Min(1, (double)loaded / total));
+            if (WeightPreparation.Changes(config, role))
+            {
+                DType type = WeightPreparation.TypeOf(config, role, tensor);
+                Tensor prepared = backend.Allocate(tensor.Name, type, tensor.Rows, tensor.Columns);
+                backend.Write(prepared, WeightPreparation.Bytes(config, role, layer, tensor));
+                return prepared;
+            }
             if (format is null || !Quantiser.Takes(format, role, tensor))
             {
                 Tensor readable = backend.Load(tensor);
@@ -45,7 +53,7 @@ internal sealed class LoadedModel : IDisposable
                     return readable;
                 }
                 // Of an embedding, a token reads one row.
-                if (readable.Address == tensor.Address && (role is not (TensorRole.Embedding or TensorRole.PositionEmbedding) || config.TiedHead))
+                if (readable.Address == tensor.Address && (!role.IsTable() || (role == TensorRole.Embedding && config.TiedHead)))
                 {
                     inPlace.Add(tensor);
                 }
@@ -116,6 +124,10 @@ internal sealed class LoadedModel : IDisposable
         {
             files = ModelWeights.Load(folder, config, sharing.Owns);
             backend = BackendFactory.Create(options.Device, options.Threads, options.NumericsClass);
+            if (Decoder.Needs(config, backend) is { } missing)
+            {
+                throw new UnsupportedModelException(missing);
+            }
             return new(folder, options, files, config, sharing, backend, (stage, share) =>
             {
                 cancellation.ThrowIfCancellationRequested();
@@ -131,7 +143,28 @@ internal sealed class LoadedModel : IDisposable
     }
 
     /// <summary>The map the model was trained with ("native", or null), or the experiment that replaces it.</summary>
-    public static LayerSharing SharingOf(ModelConfig config, string? experiment) => experiment is null or "native"
+    /// <exception cref="InvalidRequestException">The experiment makes a layer read keys and values that it cannot use.</exception>
+    public static LayerSharing SharingOf(ModelConfig config, string? experiment)
+    {
+        LayerSharing sharing = MapOf(config, experiment);
+        for (int layer = 0; layer < config.Layers; layer++)
+        {
+            LayerConfig reads = config.LayerConfigs[layer], owns = config.LayerConfigs[sharing.Target(layer)];
+            if ((reads.KvHeads, reads.HeadDim) != (owns.KvHeads, owns.HeadDim))
+            {
+                throw new InvalidRequestException($"The layer sharing {sharing} makes layer {layer} ({reads.KvHeads} KV heads of "
+                    + $"{reads.HeadDim}) read layer {sharing.Target(layer)} ({owns.KvHeads} of {owns.HeadDim}); both must have the same.");
+            }
+        }
+        if (sharing.IsCyclic && (config.AltUp is not null || config.PerLayerInputs is not null))
+        {
+            throw new InvalidRequestException($"The layer sharing {sharing} makes layers read layers above them, which KvCuda does not "
+                + $"run for {config.Architecture}: its layers have inputs of their own.");
+        }
+        return sharing;
+    }
+
+    static LayerSharing MapOf(ModelConfig config, string? experiment) => experiment is null or "native"
         ? LayerSharing.FromConfig(config.Layers, config.SharingWindow, config.SharingMap, config.ForceStrictlyEarlier,
             config.ClaShareFactor, config.SharedTailLayers, config.Windows)
         : LayerSharing.Parse(experiment, config.Layers, config.SharingWindow, config.Windows)
@@ -152,6 +185,6 @@ internal sealed class LoadedModel : IDisposable
                 + (config.Rope?.Type == "dynamic" ? " Its rope scaling is dynamic, which changes every key in the cache as a text grows "
                     + "past that, so KvCuda does not lengthen it; \"yarn\" or \"linear\" scaling can be lengthened." : ""));
         }
-        return options.MaxContext ?? config.MaxPositions;
+        return options.MaxContext ?? config.DefaultContext;
     }
 }

@@ -20,7 +20,7 @@ static class ConvertedModel
         Func<int, int> sourceTarget, Func<int, bool> ownsKv, Func<int, IReadOnlyList<int>> readers)
     {
         // Keys and values of the source, by the layer that computes them.
-        var source = TensorList.Of(config, layer => true).ToDictionary(spec => (spec.Role, spec.Layer));
+        var source = TensorList.Of(config, layer => true).ToDictionary(spec => (spec.Role, spec.Layer, spec.Index));
         var plan = new List<(TensorSpec Spec, Tensor[] Parts)>();
         foreach (TensorSpec spec in TensorList.Of(config, ownsKv))
         {
@@ -28,7 +28,7 @@ static class ConvertedModel
                 ? [.. readers(spec.Layer).Select(sourceTarget)]
                 : [spec.Layer];
             var views = layers.Distinct().ToDictionary(
-                layer => layer, layer => ModelWeights.View(files, config, source[(spec.Role, layer)]));
+                layer => layer, layer => ModelWeights.View(files, config, source[(spec.Role, layer, spec.Index)]));
             plan.Add((spec, [.. views.Count == 1 ? views.Values : layers.Select(layer => views[layer])]));
         }
         using var writer = new SafetensorsWriter(Path.Combine(folder, "model.safetensors"),

@@ -65,6 +65,10 @@ sealed class LayerWeights(Tensor[] byRole)
     /// <summary>(1, hidden), or none</summary>
     public ref readonly Tensor DownBias => ref byRole[(int)TensorRole.DownBias];
 
+    /// <summary>The three matrices of an expert.</summary>
+    public ExpertWeights Expert(int expert) => new(byRole[ModelWeights.Indexed(TensorRole.ExpertGate, expert)],
+        byRole[ModelWeights.Indexed(TensorRole.ExpertUp, expert)], byRole[ModelWeights.Indexed(TensorRole.ExpertDown, expert)]);
+
     /// <summary>Any of them.</summary>
     public ref readonly Tensor this[TensorRole role] => ref byRole[(int)role];
 }

@@ -1,5 +1,5 @@
 using KvCuda.Tensors;
-using KvCuda.Weights.Names;
+using KvCuda.Weights.Families;
 
 namespace KvCuda.Weights;
 
@@ -23,6 +23,24 @@ sealed class ModelWeights : IDisposable
         Layers = [.. byLayer.Select(layer => new LayerWeights(layer))];
     }
 
+    // Roles that exist several times stand behind all others, three to an index.
+    const int PerIndex = 3;
+
+    static int SlotOf(in TensorSpec spec) => spec.Index < 0 ? (int)spec.Role : Indexed(spec.Role, spec.Index);
+
+    /// <summary>The place of one of several tensors of a role.</summary>
+    internal static int Indexed(TensorRole role, int index) => TensorRoles.Count + (PerIndex * index)
+        + (int)role - (int)(role.IsPerLayer() ? TensorRole.ExpertGate : TensorRole.StreamProjection);
+
+    static TensorRole RoleOf(int slot, int layer) => slot < TensorRoles.Count
+        ? (TensorRole)slot
+        : (layer < 0 ? TensorRole.StreamProjection : TensorRole.ExpertGate) + ((slot - TensorRoles.Count) % PerIndex);
+
+    static (Tensor[] Shared, Tensor[][] ByLayer) Empty(ModelConfig config) => (
+        new Tensor[TensorRoles.Count + (PerIndex * (config.AltUp?.Streams ?? 0))],
+        [.. config.LayerConfigs.Select(layer =>
+            new Tensor[TensorRoles.Count + (PerIndex * (layer.HasExperts ? config.Experts!.Count : 0))])]);
+
     /// <summary>(vocabulary, hidden)</summary>
     public ref readonly Tensor Embedding => ref shared[(int)TensorRole.Embedding];
 
@@ -38,6 +56,21 @@ sealed class ModelWeights : IDisposable
     /// <summary>(vocabulary, hidden); the embedding itself where the head is tied</summary>
     public ref readonly Tensor Head => ref shared[(int)TensorRole.Head];
 
+    /// <summary>(vocabulary, layers * size): embeddings of all layers, or none</summary>
+    public ref readonly Tensor PerLayerEmbedding => ref shared[(int)TensorRole.PerLayerEmbedding];
+
+    /// <summary>(layers * size, hidden): what of a token's embedding is added to them, or none</summary>
+    public ref readonly Tensor PerLayerProjection => ref shared[(int)TensorRole.PerLayerProjection];
+
+    /// <summary>(1, size), or none</summary>
+    public ref readonly Tensor PerLayerProjectionNorm => ref shared[(int)TensorRole.PerLayerProjectionNorm];
+
+    /// <summary>(hidden, hidden): makes further stream <paramref name="i"/> from the embedding</summary>
+    public Tensor StreamProjection(int i) => shared[Indexed(TensorRole.StreamProjection, i)];
+
+    /// <summary>(hidden, hidden): its way back</summary>
+    public Tensor StreamReturn(int i) => shared[Indexed(TensorRole.StreamReturn, i)];
+
     /// <summary>One per layer.</summary>
     public IReadOnlyList<LayerWeights> Layers { get; }
 
@@ -52,12 +85,12 @@ sealed class ModelWeights : IDisposable
             for (int layer = -1; layer < byLayer.Length; layer++)
             {
                 Tensor[] tensors = layer < 0 ? shared : byLayer[layer];
-                for (int role = 0; role < tensors.Length; role++)
+                for (int slot = 0; slot < tensors.Length; slot++)
                 {
-                    bool tied = role == (int)TensorRole.Head && tensors[role].Address == Embedding.Address;
-                    if (!tensors[role].IsNone && !tied)
+                    bool tied = layer < 0 && slot == (int)TensorRole.Head && tensors[slot].Address == Embedding.Address;
+                    if (!tensors[slot].IsNone && !tied)
                     {
-                        yield return ((TensorRole)role, layer, tensors[role]);
+                        yield return (RoleOf(slot, layer), layer, tensors[slot]);
                     }
                 }
             }
@@ -89,15 +122,10 @@ sealed class ModelWeights : IDisposable
 
     static ModelWeights Load(SafetensorsModel files, ModelConfig config, Func<int, bool> ownsKv, SafetensorsModel? owned)
     {
-        var shared = new Tensor[TensorRoles.Count];
-        var byLayer = new Tensor[config.Layers][];
-        for (int layer = 0; layer < config.Layers; layer++)
-        {
-            byLayer[layer] = new Tensor[TensorRoles.Count];
-        }
+        (Tensor[] shared, Tensor[][] byLayer) = Empty(config);
         foreach (TensorSpec spec in TensorList.Of(config, ownsKv))
         {
-            (spec.Layer < 0 ? shared : byLayer[spec.Layer])[(int)spec.Role] = View(files, config, spec);
+            (spec.Layer < 0 ? shared : byLayer[spec.Layer])[SlotOf(spec)] = View(files, config, spec);
         }
         if (config.TiedHead)
         {
@@ -114,11 +142,10 @@ sealed class ModelWeights : IDisposable
     /// <param name="address">as aligned as weights would be</param>
     public static ModelWeights WithoutNumbers(ModelConfig config, Func<int, bool> ownsKv, DType type, nint address)
     {
-        var shared = new Tensor[TensorRoles.Count];
-        Tensor[][] byLayer = [.. Enumerable.Range(0, config.Layers).Select(_ => new Tensor[TensorRoles.Count])];
+        (Tensor[] shared, Tensor[][] byLayer) = Empty(config);
         foreach (TensorSpec spec in TensorList.Of(config, ownsKv))
         {
-            (spec.Layer < 0 ? shared : byLayer[spec.Layer])[(int)spec.Role] = new(spec.Name, type, address, spec.Rows, spec.Columns);
+            (spec.Layer < 0 ? shared : byLayer[spec.Layer])[SlotOf(spec)] = new(spec.Name, type, address, spec.Rows, spec.Columns);
         }
         if (config.TiedHead)
         {
@@ -127,33 +154,31 @@ sealed class ModelWeights : IDisposable
         return new(shared, byLayer, null);
     }
 
-    /// <summary>Finds a tensor under its name, with or without the family's prefix.</summary>
-    public static StoredTensor? Find(SafetensorsModel files, ModelConfig config, in TensorSpec spec)
-    {
-        string prefix = TensorNames.Of(config.Family).Prefix;
-        if (files.TryGet(spec.Name, out StoredTensor? stored))
-        {
-            return stored;
-        }
-        return spec.Name.StartsWith(prefix, StringComparison.Ordinal)
-            && files.TryGet(spec.Name[prefix.Length..], out stored) ? stored : null;
-    }
-
-    /// <summary>The stored tensor of a spec, checked.</summary>
+    /// <summary>
+    /// The rows of a stored tensor that a spec asks for, checked. The places where a family's files may have it are tried in order:
+    /// its own name, with or without a prefix, or some rows of a fused tensor.
+    /// </summary>
     /// <exception cref="ModelFormatException">It is missing or of another shape.</exception>
     /// <exception cref="UnsupportedModelException">Its element type is no weight's.</exception>
     public static Tensor View(SafetensorsModel files, ModelConfig config, in TensorSpec spec)
     {
-        StoredTensor stored = Find(files, config, spec) ?? throw new ModelFormatException(Missing(files, config, spec));
-        if (!stored.Shape.Equals(spec.Shape))
+        foreach (TensorSource source in TensorNames.Of(config.Family).SourcesOf(config, spec))
         {
-            throw new ModelFormatException($"{stored.File}: {stored.Name} has the shape {stored.Shape}, "
-                + $"but config.json makes it {spec.Shape}.");
+            if (!files.TryGet(source.Name, out StoredTensor? stored))
+            {
+                continue;
+            }
+            if (!stored.Shape.Equals(source.Stored))
+            {
+                throw new ModelFormatException($"{stored.File}: {stored.Name} has the shape {stored.Shape}, "
+                    + $"but config.json makes it {source.Stored}.");
+            }
+            return stored.Type.Type is DType type
+                ? new(spec.Name, type, stored.Address + (nint)(source.FirstRow * spec.Columns * type.Bytes()), spec.Rows, spec.Columns)
+                : throw new UnsupportedModelException(
+                    $"{stored.File}: {stored.Name} is stored as {stored.Type.Name}; weights may be F32, F16 or BF16.");
         }
-        return stored.Type.Type is DType type
-            ? new(spec.Name, type, stored.Address, spec.Rows, spec.Columns)
-            : throw new UnsupportedModelException(
-                $"{stored.File}: {stored.Name} is stored as {stored.Type.Name}; weights may be F32, F16 or BF16.");
+        throw new ModelFormatException(Missing(files, config, spec));
     }
 
     static string Missing(SafetensorsModel files, ModelConfig config, in TensorSpec spec)
@@ -178,22 +203,25 @@ sealed class ModelWeights : IDisposable
     /// The same weights elsewhere: <paramref name="move"/> is called once per tensor; a tied head stays tied, unless it is to become
     /// another tensor than the embedding.
     /// </summary>
-    public ModelWeights Move(Func<TensorRole, Tensor, Tensor> move, bool untie = false)
+    /// <param name="move">given role, layer (-1: of the whole model) and tensor</param>
+    /// <param name="untie">the head is moved by itself</param>
+    public ModelWeights Move(Func<TensorRole, int, Tensor, Tensor> move, bool untie = false)
     {
         Tensor[] movedShared = [.. shared];
         bool tied = !untie && Head.Address == Embedding.Address;
-        for (int role = 0; role < movedShared.Length; role++)
+        for (int slot = 0; slot < movedShared.Length; slot++)
         {
-            if (!movedShared[role].IsNone && !(tied && role == (int)TensorRole.Head))
+            if (!movedShared[slot].IsNone && !(tied && slot == (int)TensorRole.Head))
             {
-                movedShared[role] = move((TensorRole)role, movedShared[role]);
+                movedShared[slot] = move(RoleOf(slot, -1), -1, movedShared[slot]);
             }
         }
         if (tied)
         {
             movedShared[(int)TensorRole.Head] = movedShared[(int)TensorRole.Embedding];
         }
-        return new(movedShared, [.. byLayer.Select(layer => layer.Select((t, role) => t.IsNone ? t : move((TensorRole)role, t)).ToArray())], null);
+        return new(movedShared, [.. byLayer.Select((tensors, layer) =>
+            tensors.Select((t, slot) => t.IsNone ? t : move(RoleOf(slot, layer), layer, t)).ToArray())], null);
     }
 
     /// <summary>The memory of a tensor that will not be read again may go; its file stays open.</summary>

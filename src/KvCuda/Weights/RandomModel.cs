@@ -27,7 +27,7 @@ static class RandomModel
         {
             int count = (int)Math.Min(ChunkElements, chunk.Spec.Shape.Count - chunk.Start);
             Span<byte> bytes = buffer.AsSpan(0, count * type.Bytes());
-            Fill(bytes, type, chunk.Spec, config.Layers, seed, chunk.Start);
+            Fill(bytes, type, chunk.Spec, config.Layers, config.NormPlusOne, seed, chunk.Start);
             writer.Write(chunk.Spec.Name, chunk.Start * type.Bytes(), bytes);
             return buffer;
         }, _ => { });
@@ -42,16 +42,16 @@ static class RandomModel
         }
     }
 
-    static void Fill(Span<byte> bytes, DType type, in TensorSpec spec, int layers, ulong seed, long start)
+    static void Fill(Span<byte> bytes, DType type, in TensorSpec spec, int layers, bool plusOne, ulong seed, long start)
     {
         double variance = spec.Role switch
         {
             TensorRole.Output or TensorRole.Down => 1.0 / (2.0 * layers * spec.Columns),
             _ => 1.0 / spec.Columns,
         };
-        if (spec.Role.IsNormWeight() || spec.Role.IsBias())
+        if (spec.Role.IsNormWeight() || spec.Role.IsScale() || spec.Role.IsBias())
         {
-            float value = spec.Role.IsNormWeight() ? 1 : 0;
+            float value = spec.Role.IsBias() || (spec.Role.IsNormWeight() && plusOne) ? 0 : 1;
             switch (type)
             {
                 case DType.F32: MemoryMarshal.Cast<byte, float>(bytes).Fill(value); break;

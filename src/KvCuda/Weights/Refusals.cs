@@ -41,19 +41,21 @@ static class Refusals
         ("logit_scale", "scaled logits"),
     ];
 
+    /// <param name="config">the text model's fields</param>
+    /// <param name="understood">fields that its family computes with</param>
     /// <exception cref="UnsupportedModelException">The config uses one of them.</exception>
-    public static void Check(ConfigJson config)
+    public static void Check(ConfigJson config, params string[] understood)
     {
         foreach ((string field, string meaning) in Unless0)
         {
-            if (config.Find(field) is JsonElement value && !IsNothing(value))
+            if (config.Find(field) is JsonElement value && !IsNothing(value) && !understood.Contains(field))
             {
                 throw config.Unsupported($"{field} asks for {meaning}, which KvCuda does not implement");
             }
         }
         foreach ((string field, string meaning) in Unless1)
         {
-            if (config.Find(field) is JsonElement value && !IsNothing(value) && !IsOne(value))
+            if (config.Find(field) is JsonElement value && !IsNothing(value) && !IsOne(value) && !understood.Contains(field))
             {
                 throw config.Unsupported($"{field} asks for {meaning}, which KvCuda does not implement");
             }

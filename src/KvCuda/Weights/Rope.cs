@@ -37,14 +37,16 @@ sealed record Rope(string Type, float[] InverseFrequencies, float Scale)
     /// <param name="layerType">
     /// the type of the layers it is for, where parameters are nested per layer type; null: all layers must have the same
     /// </param>
+    /// <param name="otherwiseTheta">rope_theta where the config does not say</param>
     /// <exception cref="ModelFormatException">A value is out of range, or a field contradicts another.</exception>
     /// <exception cref="UnsupportedModelException">The type or a field of it is not known.</exception>
-    public static Rope Read(ConfigJson config, int headDim, int maxPositions, string? layerType = null)
+    public static Rope Read(ConfigJson config, int headDim, int maxPositions, string? layerType = null,
+        double otherwiseTheta = 10000)
     {
         ConfigJson? scaling = RopeFields.Find(config);
         if (scaling is null || !RopeFields.IsNested(scaling, LayerTypes))
         {
-            return ReadOne(config, scaling, headDim, maxPositions, lengthens: true);
+            return ReadOne(config, scaling, headDim, maxPositions, lengthens: true, otherwiseTheta);
         }
         if (layerType is not null)
         {
@@ -58,21 +60,25 @@ sealed record Rope(string Type, float[] InverseFrequencies, float Scale)
             + "architecture");
 
         Rope Nested(string type) => ReadOne(config, scaling.Object(type)
-            ?? throw scaling.Wrong($"there are layers of type {type}, but no parameters for them"), headDim, maxPositions, lengthens: false);
+            ?? throw scaling.Wrong($"there are layers of type {type}, but no parameters for them"), headDim, maxPositions, lengthens: false, otherwiseTheta);
     }
 
     /// <summary>theta^(-2i/headDim) for all pairs: positions without any scaling.</summary>
     public static Rope Plain(double theta, int headDim) => new("default", [.. Default(theta, headDim).Select(f => (float)f)], 1);
 
+    /// <summary>Gemma 4's rope without a stated one: pairs beyond the share of the head stay as they are.</summary>
+    public static Rope Proportional(double theta, int headDim, double share) => new("proportional",
+        [.. Default(theta, headDim).Select((f, i) => i < (int)(share * headDim / 2) ? (float)f : 0)], 1);
+
     bool RotatesLike(Rope other) => Type == other.Type && Scale == other.Scale && MaxPositions == other.MaxPositions
         && NativePositions == other.NativePositions && InverseFrequencies.AsSpan().SequenceEqual(other.InverseFrequencies)
         && (Long is null ? other.Long is null : other.Long is not null && Long.RotatesLike(other.Long));
 
-    static Rope ReadOne(ConfigJson config, ConfigJson? scaling, int headDim, int maxPositions, bool lengthens)
+    static Rope ReadOne(ConfigJson config, ConfigJson? scaling, int headDim, int maxPositions, bool lengthens, double otherwiseTheta)
     {
         double theta = scaling is not null && scaling.Has("rope_theta")
             ? scaling.Positive("rope_theta", 0)
-            : RopeFields.Theta(config);
+            : RopeFields.Theta(config, otherwiseTheta);
         double part = scaling is not null && scaling.Has("partial_rotary_factor")
             ? scaling.Positive("partial_rotary_factor", 1)
             : config.Positive("partial_rotary_factor", 1);

@@ -44,12 +44,12 @@ static class RopeFields
     }
 
     /// <summary>The base of the frequencies, where the scaling object does not state it.</summary>
-    public static double Theta(ConfigJson config)
+    public static double Theta(ConfigJson config, double otherwise)
     {
         ConfigJson? parameters = config.Object("rope_parameters");
         return parameters?.Find("rope_theta") is { ValueKind: JsonValueKind.Number }
-            ? parameters.Positive("rope_theta", 10000)
-            : config.Positive("rope_theta", 10000);
+            ? parameters.Positive("rope_theta", otherwise)
+            : config.Positive("rope_theta", otherwise);
     }
 
     /// <summary>Whether the object holds one object per layer type; then it may hold nothing else.</summary>

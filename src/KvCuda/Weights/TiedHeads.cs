@@ -1,6 +1,6 @@
 // Notices a stored head that differs from the embedding it is said to be.
 using KvCuda.Tensors;
-using KvCuda.Weights.Names;
+using KvCuda.Weights.Families;
 
 namespace KvCuda.Weights;
 

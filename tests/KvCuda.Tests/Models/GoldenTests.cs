@@ -77,7 +77,7 @@ public class GoldenTests
         }
     }
 
-    static List<LogitsRun.Outcome> Run(GoldenCase golden, string prefill, int pageTokens, bool batch, string kvType = "f32",
+    internal static List<LogitsRun.Outcome> Run(GoldenCase golden, string prefill, int pageTokens, bool batch, string kvType = "f32",
         int threads = 0)
     {
         PrefillMode mode = PrefillMode.Parse(prefill);

@@ -114,7 +114,6 @@ public class ModelConfigTests
     [InlineData("\"num_experts\":[1,1,8,8]", "num_experts asks for experts")]
     [InlineData("\"attn_logit_softcapping\":50.0", "soft caps on attention scores")]
     [InlineData("\"hidden_act\":\"xielu\"", "the activation 'xielu'")]
-    [InlineData("\"rope_scaling\":{\"rope_type\":\"longrope\",\"short_factor\":[1,1,1,1,1,1,1,1],\"long_factor\":[2,2,2,2,2,2,2,2]}", "the rope type 'longrope'")]
     [InlineData("\"rope_scaling\":{\"rope_type\":\"spiral\",\"factor\":2}", "the rope type 'spiral'")]
     [InlineData("\"rope_scaling\":{\"type\":\"linear\",\"facter\":2,\"factor\":2}", "the field 'facter' is not known")]
     [InlineData("\"rope_parameters\":{\"full_attention\":{\"rope_theta\":5e5},\"rope_theta\":1e4}", "'rope_theta' is not known beside parameters per layer type")]

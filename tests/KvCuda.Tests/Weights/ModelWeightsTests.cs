@@ -161,7 +161,7 @@ public sealed class ModelWeightsTests : IDisposable
         ModelConfig config = Make(Of("LlamaForCausalLM", "\"tie_word_embeddings\":true"));
         using ModelWeights weights = ModelWeights.Load(folder.ToString(), config, layer => true);
         var seen = new List<string>();
-        ModelWeights moved = weights.Move((_, tensor) =>
+        ModelWeights moved = weights.Move((_, _, tensor) =>
         {
             seen.Add(tensor.Name);
             return new(tensor.Name, tensor.Type, tensor.Address + 1, tensor.Rows, tensor.Columns);

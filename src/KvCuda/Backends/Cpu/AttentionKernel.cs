@@ -292,6 +292,14 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
         }
     }
 
+    static void Cap(Span<float> scores, float scale, float cap)
+    {
+        foreach (ref float score in scores)
+        {
+            score = cap * MathF.Tanh(scale * score / cap);
+        }
+    }
+
     // This chunk's scores of one query to weights, and what the chunk before left to the sums.
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     static void Weigh(in Attention a, int row, int from, int query, ref Queries queries)
@@ -301,11 +309,18 @@ internal static unsafe class AttentionKernel<TLanes, T, TElement>
         // What the row does not see weighs nothing: -infinity before the exponential.
         int sinksEnd = Math.Clamp(sinks - from, 0, Chunk);
         int low = Math.Clamp(start - from, 0, Chunk), high = Math.Clamp(end - from, low, Chunk);
+        float scoreScale = a.Mask.Scale;
+        if (a.Mask.Cap > 0)
+        {
+            Cap(scores[..sinksEnd], scoreScale, a.Mask.Cap);
+            Cap(scores[low..high], scoreScale, a.Mask.Cap);
+            scoreScale = 1;
+        }
         scores[sinksEnd..low].Fill(float.NegativeInfinity);
         scores[high..].Fill(float.NegativeInfinity);
 
         float* s = queries.Scores + query * Chunk;
-        TLanes scale = TLanes.All(a.Mask.Scale), largest = TLanes.All(float.NegativeInfinity);
+        TLanes scale = TLanes.All(scoreScale), largest = TLanes.All(float.NegativeInfinity);
         for (int token = 0; token < Chunk; token += 16)
         {
             TLanes scaled = TLanes.Multiply(TLanes.Load(s + token), scale);

@@ -22,6 +22,7 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
         set = instructions ?? InstructionSets.Chosen();
         kernels = CpuKernels.Of(set);
         team = ThreadTeam.Of(threads);
+        FamilyVerbs = new CpuFamilyVerbs(this);
         Name = $"cpu ({set.Name()}, {team.Members} thread{(team.Members == 1 ? "" : "s")})";
     }
 
@@ -33,6 +34,8 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
     public IHostTier? HostTier => null;
 
     public IRecorder? Recorder => null;
+
+    public IFamilyVerbs? FamilyVerbs { get; }
 
     public IPlanningBackend? Planner(bool always) => null;
 

@@ -58,6 +58,8 @@ internal sealed unsafe partial class CudaBackend : CudaVerbs, IBackend, IRecorde
 
     public IHostTier? HostTier => this;
 
+    public IFamilyVerbs? FamilyVerbs => null;
+
     public IRecorder? Recorder => this;
 
     public IPlanningBackend? Planner(bool always) => always || plansAlways ? new PlanningBackend(library, numerics) : null;

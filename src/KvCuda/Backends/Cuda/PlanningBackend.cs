@@ -33,6 +33,8 @@ internal sealed class PlanningBackend : CudaVerbs, IPlanningBackend, IRecorder
 
     public IHostTier? HostTier => null;
 
+    public IFamilyVerbs? FamilyVerbs => null;
+
     public IRecorder? Recorder => this;
 
     public MemoryInfo Memory => default;
