@@ -13,7 +13,7 @@ help() {
 ./build.sh pack            the NuGet packages, proven by a fresh project that uses them
 ./build.sh gpu             on a machine with an NVIDIA GPU: all kernel and model tests there, then benches (results to commit); --help
 ./build.sh bundle          the same as an archive for a machine without the .NET SDK and the internet
-./build.sh budgets         what every kernel may cost and what it costs: registers, spills, shared memory
+./build.sh budgets [NAME]  what every kernel (whose name contains NAME) may cost and what it costs: registers, spills, shared memory
 ./build.sh bench [ARGS]    microbenchmarks (BenchmarkDotNet): `./build.sh bench --list flat`
 ./build.sh bench ttft      time to first token of a prompt cold and cached, as ratios; `bench kv-steps`: what bookkeeping costs; `bench products`: the CPU's products alone, on every instruction set
 ./build.sh bench peer [ARGS]   the CPU backend beside llama.cpp's, same weights, one run: `./build.sh bench peer --help`
@@ -106,7 +106,7 @@ budgets)
     bash tests/fetch-nvrtc.sh
     build src/KvCuda.Cli
     [ -n "${KVCUDA_NVRTC:-}" ] || [ ! -e .tools/nvrtc/libnvrtc.so.12 ] || export KVCUDA_NVRTC=$PWD/.tools/nvrtc/libnvrtc.so.12
-    exec dotnet "$cli" doctor --kernels
+    exec dotnet "$cli" doctor --kernels ${1:+--kernel "$1"}
     ;;
 help | --help | -h) help ;;
 *)

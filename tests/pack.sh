@@ -11,7 +11,7 @@ root=$PWD
 out=$root/artifacts/package
 rm -rf "$out"
 mkdir -p "$out"
-for project in KvCuda KvCuda.Extensions KvCuda.Server KvCuda.Cli; do
+for project in KvCuda KvCuda.Statistics KvCuda.Extensions KvCuda.Server KvCuda.Cli; do
     dotnet pack src/$project -c Release --nologo -v quiet -o "$out"
 done
 # Whatever else the packages stand on is packed too.
@@ -19,7 +19,7 @@ for package in "$out"/KvCuda.Cli.*.nupkg; do [ -e "$package" ] || { echo "pack: 
 package=$(ls "$out"/KvCuda.Extensions.*.nupkg)
 version=$(basename "$package" .nupkg)
 version=${version#KvCuda.Extensions.}
-for name in KvCuda KvCuda.Extensions KvCuda.Server; do
+for name in KvCuda KvCuda.Statistics KvCuda.Extensions KvCuda.Server; do
     [ -e "$out/$name.$version.snupkg" ] || { echo "pack: $name has no symbols" >&2; exit 1; }
     unzip -l "$out/$name.$version.nupkg" | grep -q ' icon.png' || { echo "pack: $name has no icon" >&2; exit 1; }
 done

@@ -23,13 +23,18 @@ internal static class DoctorCommand
         {
             Description = "Compile every kernel for sm_80 and sm_90a and print its budget and what it uses",
         };
+        var kernel = new Option<string?>("--kernel")
+        {
+            Description = "With --kernels: only those whose name contains this",
+        };
         var startup = new Option<string?>("--startup")
         {
             Description = "Compile the kernels that this model needs, and print how long the first start and later ones take",
         };
-        var command = new Command("doctor", "What was found on this machine, every path tried, what is missing") { kernels, startup };
+        var command = new Command("doctor", "What was found on this machine, every path tried, what is missing") { kernels, kernel, startup };
         command.SetAction(parse => parse.GetValue(startup) is { } model ? KernelStartup.Report(model, parse.InvocationConfiguration.Output)
-            : parse.GetValue(kernels) ? KernelTable(parse.InvocationConfiguration.Output) : Report(parse.InvocationConfiguration.Output));
+            : parse.GetValue(kernels) || parse.GetValue(kernel) is not null
+            ? KernelTable(parse.InvocationConfiguration.Output, parse.InvocationConfiguration.Error, parse.GetValue(kernel)) : Report(parse.InvocationConfiguration.Output));
         return command;
     }
 
@@ -188,7 +193,10 @@ internal static class DoctorCommand
     }
 
     /// <summary>Budgets and what the compiler says, as a Markdown table. Exit code 1 if a kernel breaks its budget.</summary>
-    public static int KernelTable(TextWriter output)
+    /// <param name="output">where the table goes</param>
+    /// <param name="progress">told how far it is</param>
+    /// <param name="filter">kernels whose name contains this; null: all</param>
+    public static int KernelTable(TextWriter output, TextWriter progress, string? filter)
     {
         NativeProbe probe = NativeProbe.Nvrtc(0);
         if (probe.Path is null)
@@ -200,7 +208,13 @@ internal static class DoctorCommand
         KernelCache? cache = KernelCache.Open(KernelCache.DefaultDirectory(), out _);
         string[] architectures = ["sm_80", "sm_90a"];
         KernelCompiler[] compilers = [.. architectures.Select(a => new KernelCompiler(nvrtc, a, KernelFiles.Embedded, cache))];
-        IReadOnlyList<CatalogEntry> catalog = KernelCatalog.All();
+        IReadOnlyList<CatalogEntry> catalog = [.. KernelCatalog.All()
+            .Where(entry => filter is null || entry.Source.ToString().Contains(filter, StringComparison.Ordinal))];
+        if (catalog.Count == 0)
+        {
+            throw new InvalidRequestException($"No kernel's name contains '{filter}'; `kvcuda doctor --kernels` lists all.");
+        }
+        int done = 0;
         string[] rows = new string[catalog.Count];
         int broken = 0;
         Parallel.For(0, catalog.Count, new() { MaxDegreeOfParallelism = Environment.ProcessorCount }, i =>
@@ -233,6 +247,14 @@ internal static class DoctorCommand
                 }
             }
             rows[i] = row + " |";
+            int now = Interlocked.Increment(ref done);
+            if (now == catalog.Count || now % Math.Max(1, catalog.Count / 20) == 0)
+            {
+                lock (progress)
+                {
+                    progress.WriteLine($"{now} of {catalog.Count} kernels compiled");
+                }
+            }
         });
         output.WriteLine($"# Kernel budgets and actuals: NVRTC {nvrtc.Version}");
         output.WriteLine();

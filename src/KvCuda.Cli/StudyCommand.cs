@@ -36,9 +36,10 @@ internal static class StudyCommand
         Option<int> repeats = new("--repeats") { Description = "Samples of each timed prompt.", DefaultValueFactory = _ => 3 };
         Option<int> search = new("--search") { Description = "Search maps down to this number of KV layers. Default: a quarter of the layers." };
         Option<string> cache = new("--cache-mix") { Description = "Prompt and new tokens of the part cache.", DefaultValueFactory = _ => "32+100" };
+        Option<string?> render = new("--render") { Description = "Measure nothing: write the report of this study.json again." };
         Option<string> output = new("--out") { Description = "Folder of the report: study.html, study.md, study.json, and a journal from which a stopped study goes on.", DefaultValueFactory = _ => "kvcuda-study" };
         Command command = new("study", "Measure which layers should share keys and values, and what it costs: memory, speed, quality, retrieval.") { models };
-        foreach (Option option in new Option[] { shapes, maps, owners, formats, mixes, texts, questions, only, minutes, full, device, threads, seed, repeats, search, cache, output })
+        foreach (Option option in new Option[] { shapes, maps, owners, formats, mixes, texts, questions, only, minutes, full, device, threads, seed, repeats, search, cache, render, output })
         {
             command.Add(option);
         }
@@ -65,20 +66,34 @@ internal static class StudyCommand
                 Cache = Mix.Parse(parsed.GetValue(cache)!),
                 Out = folder,
             };
+            if (parsed.GetValue(render) is { } file)
+            {
+                ResultSet old = ResultSet.Load(file);
+                Directory.CreateDirectory(folder);
+                Write(folder, old, options.Models, LeftOut(old));
+                return Task.FromResult(CommandLine.Done);
+            }
             string line = "kvcuda " + string.Join(' ', parsed.Tokens.Select(token => token.Value.Contains(' ', StringComparison.Ordinal) ? $"\"{token.Value}\"" : token.Value));
             TextWriter error = parsed.InvocationConfiguration.Error;
             var run = new StudyRun(options, line, text => error.WriteLine(text));
             run.Plan();
             Show(error, progress => run.Run(progress, cancellation));
-            ResultSet results = ResultSet.Of(MachineInfo.Here(options.Threads, options.Device), line, run.Cells);
-            (string html, string markdown) = new StudyReport(results, options.Models, run.LeftOut).Write();
-            File.WriteAllText(Path.Combine(folder, "study.html"), html);
-            File.WriteAllText(Path.Combine(folder, "study.md"), markdown);
-            File.WriteAllText(Path.Combine(folder, "study.json"), results.Json());
+            List<Cell> cells = [.. run.Cells, .. run.LeftOut.Select(task => new Cell("study", "", "", "left_out", task, "", double.NaN) { N = 0 })];
+            Write(folder, ResultSet.Of(MachineInfo.Here(options.Threads, options.Device), line, cells), options.Models, run.LeftOut);
             parsed.InvocationConfiguration.Output.WriteLine($"{Path.Combine(folder, "study.html")}, study.md, study.json: {run.Cells.Count} figures.");
             return Task.FromResult(CommandLine.Done);
         });
         return command;
+    }
+
+    static IReadOnlyList<string> LeftOut(ResultSet results) => [.. results.Cells.Where(cell => cell.Measure == "left_out").Select(cell => cell.At)];
+
+    static void Write(string folder, ResultSet results, IReadOnlyList<StudyModel> models, IReadOnlyList<string> leftOut)
+    {
+        (string html, string markdown) = new StudyReport(results, models, leftOut).Write();
+        File.WriteAllText(Path.Combine(folder, "study.html"), html);
+        File.WriteAllText(Path.Combine(folder, "study.md"), markdown);
+        File.WriteAllText(Path.Combine(folder, "study.json"), results.Json());
     }
 
     // A bar where somebody looks at it, a line per task where a file does.

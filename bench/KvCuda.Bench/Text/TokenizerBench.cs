@@ -16,8 +16,19 @@ public class TokenizerBench
     IReadOnlyList<int> ids = [];
 
     /// <summary>A folder of .tools/tokenizers.</summary>
-    [Params("llama3", "llama2", "gemma3")]
+    [ParamsSource(nameof(Models))]
     public string Model { get; set; } = "";
+
+    /// <summary>Those that are there; without any, the bundled model's.</summary>
+    public static IEnumerable<string> Models
+    {
+        get
+        {
+            string[] known = ["llama3", "llama2", "gemma3"];
+            string[] here = [.. known.Where(name => File.Exists(Path.Combine(Repository.Root, ".tools/tokenizers", name, "tokenizer.json")))];
+            return here.Length > 0 ? here : ["demo"];
+        }
+    }
 
     /// <summary>What the megabyte consists of.</summary>
     [Params("prose", "letter", "spaces", "random")]
@@ -26,7 +37,7 @@ public class TokenizerBench
     [GlobalSetup]
     public void Setup()
     {
-        path = Path.Combine(FindRoot(), ".tools/tokenizers", Model, "tokenizer.json");
+        path = Path.Combine(Repository.Root, Model == "demo" ? "weights" : ".tools/tokenizers", Model, "tokenizer.json");
         tokenizer = HuggingFaceTokenizer.LoadFile(path);
         text = Megabyte(Text);
         ids = tokenizer.EncodeToIds(text);
@@ -88,16 +99,5 @@ public class TokenizerBench
         }
 
         return text.ToString(0, length);
-    }
-
-    static string FindRoot()
-    {
-        string? at = AppContext.BaseDirectory;
-        while (at is not null && !Directory.Exists(Path.Combine(at, ".tools/tokenizers")))
-        {
-            at = Path.GetDirectoryName(at);
-        }
-
-        return at ?? throw new InvalidOperationException("There is no .tools/tokenizers: run tests/fetch-tokenizers.sh first.");
     }
 }

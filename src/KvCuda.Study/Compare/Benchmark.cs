@@ -77,7 +77,7 @@ internal sealed class BenchmarkSet : IDisposable
             Device = "cpu", Threads = threads, NumericsClass = Numerics.Fast, MaxSequences = 8, MaxStepTokens = 256, KvBudgetBytes = 64L << 20,
             MaxContext = Math.Min(256, Weights.ModelConfig.Load(folder).MaxPositions),
         });
-        List<Benchmark> all = [.. Steps(), .. Prompts(), .. Sampling(), Store()];
+        List<Benchmark> all = [.. Steps(), .. Prompts(), Product(), Attention(folder, threads), .. Sampling(), Store()];
         if (File.Exists(Path.Combine(folder, "tokenizer.json")))
         {
             all.AddRange(Tokens(Tokenizer.Load(folder)));
@@ -147,6 +147,33 @@ internal sealed class BenchmarkSet : IDisposable
                 sampler.Choose(logits);
             });
         }
+    }
+
+    Benchmark Product()
+    {
+        const int inputs = 1024, outputs = 2048;
+        Tensor x = model.Backend.Allocate("bench x", DType.F32, 1, inputs), y = model.Backend.Allocate("bench y", DType.F32, 1, outputs);
+        Tensor weights = model.Backend.Allocate("bench weights", DType.BF16, outputs, inputs);
+        model.Backend.Write(x, RandomBytes.Of(DType.F32, inputs));
+        model.Backend.Write(weights, RandomBytes.Of(DType.BF16, inputs * outputs));
+        return new($"product/1x{inputs}x{outputs}", "one row by a bf16 matrix, in cache", () => model.Backend.MatMul(y, x, weights));
+    }
+
+    // One layer over a context, with a batch and pages of its own that no other benchmark touches.
+    Benchmark Attention(string folder, int threads)
+    {
+        int context = Math.Min(1024, Weights.ModelConfig.Load(folder).MaxPositions) - 4;
+        LoadedModel own = LoadedModel.Load(folder, new() { Device = "cpu", Threads = threads, MaxSequences = 1, MaxStepTokens = 16, KvBudgetBytes = 64L << 20 });
+        var loop = new StepLoop(own, 1);
+        open.AddRange([loop, own]);
+        loop.Grow(context);
+        loop.Step();
+        Tensor q = own.Backend.Allocate("bench q", DType.F32, 1, own.Config.QuerySize), y = own.Backend.Allocate("bench y", DType.F32, 1, own.Config.QuerySize);
+        own.Backend.Write(q, RandomBytes.Of(DType.F32, own.Config.QuerySize));
+        KvView kv = own.Memory.ViewOf(own.Sharing.Owners[0], sliding: false);
+        BatchRows rows = own.Memory.Batch.Rows;
+        var mask = new AttentionMask(own.Config.AttentionScale);
+        return new($"attention/{context}", $"one layer's attention of one row over {context} tokens", () => own.Backend.Attend(y, q, kv, rows, mask));
     }
 
     // The bookkeeping of a step alone: reserve and accept a token in 64 sequences.

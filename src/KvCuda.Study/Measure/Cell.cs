@@ -60,9 +60,9 @@ internal sealed record Cell(string Model, string Map, string Format, string Meas
             0 => "0",
             >= 1000 => "#,0",
             >= 100 => "0.#",
-            >= 10 => "0.0#",
-            >= 1 => "0.0##",
-            >= 0.001 => "0.0###",
+            >= 10 => "0.##",
+            >= 1 => "0.###",
+            >= 0.001 => "0.####",
             _ => "0.00e0",
         }, CultureInfo.InvariantCulture);
 }

@@ -1,9 +1,10 @@
 // Pictures of a study as SVG, drawn by OxyPlot; their colours are CSS variables, so that a page can be light or dark.
 using System.Globalization;
+using System.Net;
+using System.Text;
 using System.Text.RegularExpressions;
 using OxyPlot;
 using OxyPlot.Axes;
-using OxyPlot.Legends;
 using OxyPlot.Series;
 
 namespace KvCuda.Study;
@@ -45,6 +46,7 @@ internal static partial class Charts
             (axis.MajorGridlineStyle, axis.MajorGridlineColor, axis.TicklineColor, axis.TextColor, axis.TitleColor) =
                 (LineStyle.Solid, OxyColor.FromAColor(60, faint), faint, ink, ink);
             axis.MinorTickSize = 0;
+            axis.AxisTitleDistance = 14;
             axis.LabelFormatter = value => Math.Abs(value) >= 1000 ? value.ToString("#,0", CultureInfo.InvariantCulture) : value.ToString("0.###", CultureInfo.InvariantCulture);
         }
         if (fromZero)
@@ -52,11 +54,7 @@ internal static partial class Charts
             plot.Axes[1].Minimum = 0;
         }
         plot.Axes[1].MaximumPadding = plot.Axes[0].MaximumPadding = plot.Axes[0].MinimumPadding = 0.06;
-        plot.Legends.Add(new Legend
-        {
-            LegendPlacement = LegendPlacement.Outside, LegendPosition = LegendPosition.BottomCenter, LegendOrientation = LegendOrientation.Horizontal,
-            LegendTextColor = ink, LegendFontSize = 11, LegendBorderThickness = 0,
-        });
+        plot.IsLegendVisible = false; // the page has one of its own, whose text wraps
         foreach (Line line in lines)
         {
             OxyColor color = palette[line.Color % palette.Length];
@@ -81,6 +79,14 @@ internal static partial class Charts
         }
         string svg = new SvgExporter { Width = 520, Height = 380, UseVerticalTextAlignmentWorkaround = true, IsDocument = false }.ExportToString(plot);
         svg = Size().Replace(svg, "<svg viewBox=\"0 0 520 380\" role=\"img\" ", 1);
+        StringBuilder legend = new("<p class=legend>");
+        foreach (Line line in lines.Where(line => line.Name.Length > 0))
+        {
+            OxyColor color = palette[line.Color % palette.Length];
+            string kind = line.Markers == Marker.Hollow ? "hollow" : line.Markers == Marker.Filled ? "dot" : line.Dashed ? "dash" : "line";
+            legend.Append(CultureInfo.InvariantCulture, $"<span><i class={kind} style=\"--c:#{color.R:x2}{color.G:x2}{color.B:x2}\"></i>{WebUtility.HtmlEncode(line.Name)}</span>");
+        }
+        svg += legend.Append("</p>");
         return FontFamily().Replace(svg, "").Replace("#010203", "var(--ink)", StringComparison.OrdinalIgnoreCase)
             .Replace("#030201", "var(--faint)", StringComparison.OrdinalIgnoreCase);
     }

@@ -167,9 +167,9 @@ internal sealed class StudyReport(ResultSet results, IReadOnlyList<StudyModel> m
             double least = budgets.Length > 0 ? budgets[0] / 2 : 0.25, most = budgets.Length > 0 ? budgets[^1] * 2 : 4;
             if (measured.Count > 0)
             {
-                lines.Add(new($"1/{group.Key:0.#} of the layers, best map", measured, color, Markers: Charts.Marker.FilledWithLine));
+                lines.Add(new($"1/{group.Key.ToString("0.#", CultureInfo.InvariantCulture)} of the layers own KV, best map measured", measured, color, Markers: Charts.Marker.FilledWithLine));
             }
-            lines.Add(new($"law, s = {group.Key:0.#}", [.. Enumerable.Range(0, 33).Select(i => least * Math.Pow(most / least, i / 32.0))
+            lines.Add(new($"law, s = {group.Key.ToString("0.#", CultureInfo.InvariantCulture)}", [.. Enumerable.Range(0, 33).Select(i => least * Math.Pow(most / least, i / 32.0))
                 .Select(b => (b, SharingLaw.Ratio(group.Key, b, 0)))], color, Dashed: true));
             color++;
         }
@@ -413,6 +413,8 @@ internal sealed class StudyReport(ResultSet results, IReadOnlyList<StudyModel> m
         td:nth-child(n+2) { white-space: normal; } th { background: var(--soft); white-space: pre-line; } td code { overflow-wrap: normal; white-space: nowrap; }
         .heat td[style] { background: color-mix(in srgb, var(--hot) var(--heat), transparent); text-align: center; white-space: nowrap; }
         figure { margin: 1.5rem 0; } svg { display: block; width: 100%; max-width: 44rem; height: auto; } svg text { font-family: system-ui, sans-serif; }
+        .legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; font-size: 0.85rem; margin: 0.3rem 0; max-width: 44rem; } .legend i { display: inline-block; vertical-align: middle; margin-right: 0.4rem; }
+        .line, .dash { width: 1.6rem; border-top: 2px solid var(--c); } .dash { border-top-style: dashed; } .dot, .hollow { width: 0.7rem; height: 0.7rem; border: 2px solid var(--c); border-radius: 50%; } .dot { background: var(--c); }
         figcaption { font-size: 0.85rem; color: var(--ink); opacity: 0.8; max-width: 44rem; }
         </style></head><body>
         {{html}}

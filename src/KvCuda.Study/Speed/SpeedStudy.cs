@@ -100,11 +100,11 @@ internal sealed class SpeedStudy(string name, string folder, SpeedOptions option
 
     void Decodes(List<Cell> cells, string? experiment, string map, string format)
     {
-        int steps = Math.Max(3, options.Repeats);
-        int context = Math.Min(options.Context, config.MaxPositions - steps - 4);
+        int steps = 24;
+        int context = Math.Min(options.Context, config.MaxPositions - steps - 6);
         foreach (int batch in options.Batches)
         {
-            using LoadedModel model = Load(experiment, format, batch, context + steps + 4, batch);
+            using LoadedModel model = Load(experiment, format, batch, context + steps + 6, batch);
             using var loop = new StepLoop(model, batch);
             loop.Grow(context);
             loop.Seconds(2);
@@ -150,9 +150,10 @@ internal sealed class SpeedStudy(string name, string folder, SpeedOptions option
                 List<(int, double)> points = [];
                 foreach (int length in Integral.Lengths(mix))
                 {
-                    loop.Grow(Math.Min(length, mix.Total - 3));
-                    double[] some = loop.Seconds(points.Count == 0 ? 3 : 2);
-                    points.Add((length, points.Count == 0 ? Samples.MedianOf(some) : some.Min()));
+                    loop.Grow(Math.Min(length, mix.Total - 5));
+                    // Means, as a whole mix has them: a slow step counts.
+                    loop.Seconds(points.Count == 0 ? 2 : 0);
+                    points.Add((length, loop.Seconds(3).Average()));
                 }
                 double decode = Integral.Seconds(points, mix.Prompt, mix.Generate);
                 // Prompts of another length than the measured one take as long per token.
