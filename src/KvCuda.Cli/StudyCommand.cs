@@ -78,7 +78,8 @@ internal static class StudyCommand
             var run = new StudyRun(options, line, text => error.WriteLine(text));
             run.Plan();
             Show(error, progress => run.Run(progress, cancellation));
-            List<Cell> cells = [.. run.Cells, .. run.LeftOut.Select(task => new Cell("study", "", "", "left_out", task, "", double.NaN) { N = 0 })];
+            List<Cell> cells = [.. run.Cells, .. run.LeftOut.Select(task => new Cell("study", "", "", "left_out", task, "", double.NaN) { N = 0 }),
+                new Cell("machine", "", "", "foreign_share", "", "share", run.ForeignShare)];
             Write(folder, ResultSet.Of(MachineInfo.Here(options.Threads, options.Device), line, cells), options.Models, run.LeftOut);
             parsed.InvocationConfiguration.Output.WriteLine($"{Path.Combine(folder, "study.html")}, study.md, study.json: {run.Cells.Count} figures.");
             return Task.FromResult(CommandLine.Done);

@@ -100,11 +100,16 @@ internal sealed class StudyRun
         }
     }
 
+    /// <summary>Share of the machine that other programs had while this run measured; NaN before, and where it cannot be known.</summary>
+    public double ForeignShare { get; private set; } = double.NaN;
+
     /// <summary>Runs what is not done yet.</summary>
     public void Run(IProgress<StudyProgress> progress, CancellationToken cancellation)
     {
         double predicted = 0, took = 0, allowed = options.Minutes > 0 ? options.Minutes * 60 : double.PositiveInfinity;
         List<string> late = [];
+        (long busy, long stolen) = Machine.Times();
+        long own = Machine.TimesOf(Environment.ProcessId), began = Stopwatch.GetTimestamp();
         for (int i = 0; i < tasks.Count; i++)
         {
             StudyTask task = tasks[i];
@@ -127,6 +132,10 @@ internal sealed class StudyRun
             predicted += task.Seconds;
         }
         progress.Report(new(tasks.Count, tasks.Count, "", 0));
+        (long busyAfter, long stolenAfter) = Machine.Times();
+        double ticks = Stopwatch.GetElapsedTime(began).TotalSeconds * Machine.TicksPerSecond * Environment.ProcessorCount;
+        ForeignShare = busyAfter == 0 || took == 0 ? double.NaN
+            : Math.Clamp((busyAfter - busy - (Machine.TimesOf(Environment.ProcessId) - own) + (stolenAfter - stolen)) / ticks, 0, 1);
         if (late.Count > 0)
         {
             say($"Left out, because the machine was slower than predicted and {options.Minutes:0.#} minutes were over: {string.Join("; ", late)}.");

@@ -87,8 +87,8 @@ internal static partial class Charts
             legend.Append(CultureInfo.InvariantCulture, $"<span><i class={kind} style=\"--c:#{color.R:x2}{color.G:x2}{color.B:x2}\"></i>{WebUtility.HtmlEncode(line.Name)}</span>");
         }
         svg += legend.Append("</p>");
-        return FontFamily().Replace(svg, "").Replace("#010203", "var(--ink)", StringComparison.OrdinalIgnoreCase)
-            .Replace("#030201", "var(--faint)", StringComparison.OrdinalIgnoreCase);
+        return FontFamily().Replace(svg, "").Replace("rgb(1,2,3)", "currentColor", StringComparison.Ordinal)
+            .Replace("rgb(3,2,1)", "var(--faint)", StringComparison.Ordinal);
     }
 
     [GeneratedRegex("<svg width=\"[^\"]*\" height=\"[^\"]*\" ")]

@@ -24,6 +24,11 @@ internal sealed class StudyReport(ResultSet results, IReadOnlyList<StudyModel> m
         Command(results.Command);
         Paragraph("Bytes and batches are exact. Times are medians; ± is a standard error; n is the number of samples. On a shared machine compare ratios within "
             + "one table, not tables of two runs. A map other than the model's own is an experiment: the weights were not trained with it.");
+        if (results.Cells.FirstOrDefault(cell => cell.Measure == "foreign_share") is { Value: >= 0 } foreign)
+        {
+            Paragraph(string.Create(CultureInfo.InvariantCulture, $"While it was measured, other programs had {foreign.Value:P0} of the machine"
+                + $"{(foreign.Value > 0.05 ? ": **disturbed**. Speeds are noise; bytes, batches, quality and retrieval are not affected." : ".")}"));
+        }
         if (leftOut.Count > 0)
         {
             Paragraph($"Left out because of the time allowed (--full measures them): {string.Join("; ", leftOut)}.");
@@ -389,11 +394,13 @@ internal sealed class StudyReport(ResultSet results, IReadOnlyList<StudyModel> m
         text.Append("(picture in the HTML page) ").Append(caption).Append("\n\n");
     }
 
-    // `code` becomes code.
+    // `code` becomes code, **this** is strong.
     static string Inline(string line)
     {
         string[] parts = E(line).Split('`');
-        return string.Concat(parts.Select((part, i) => i % 2 == 1 && i < parts.Length - 1 ? $"<code>{part}</code>" : part));
+        string joined = string.Concat(parts.Select((part, i) => i % 2 == 1 && i < parts.Length - 1 ? $"<code>{part}</code>" : part));
+        string[] bold = joined.Split("**");
+        return string.Concat(bold.Select((part, i) => i % 2 == 1 && i < bold.Length - 1 ? $"<strong>{part}</strong>" : part));
     }
 
     string Page() => $$"""
