@@ -12,6 +12,12 @@ internal interface IBackend : IVerbs, IDeviceMemory, IDisposable
     /// <summary>What runs where, for people: "cpu (AVX-512, 2 threads)".</summary>
     string Name { get; }
 
+    /// <summary>What rows are computed by, as far as it changes their bits: "cpu", "cpu-amx", "cuda sm_90a".</summary>
+    string Arithmetic { get; }
+
+    /// <summary>Which bits its kernels compute (<see cref="Backends.KernelRevision"/>).</summary>
+    int KernelRevision { get; }
+
     /// <summary>Calls per verb, and launches per kernel where there are kernels.</summary>
     VerbCounters Counters { get; }
 

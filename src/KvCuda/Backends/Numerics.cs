@@ -10,8 +10,20 @@ internal enum Numerics
     Consistent,
 
     /// <summary>
-    /// Consistent, and activations are never rounded to a type with fewer bits than f32. Int8 weights are no exception to how they are
-    /// multiplied: with activations as 16-bit integers, whatever the class.
+    /// Consistent, and activations are never rounded to a type with fewer bits than f32. Exception: int8 weights are always
+    /// multiplied with activations rounded to 16 bits.
     /// </summary>
     Exact,
+}
+
+/// <summary>Names of the classes.</summary>
+internal static class NumericsNames
+{
+    /// <summary>fast, consistent or exact.</summary>
+    public static string Name(this Numerics numerics) => numerics switch
+    {
+        Numerics.Fast => "fast",
+        Numerics.Consistent => "consistent",
+        _ => "exact",
+    };
 }

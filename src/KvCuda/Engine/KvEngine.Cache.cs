@@ -181,7 +181,7 @@ public sealed partial class KvEngine
     }
 
     // A request that shares with nobody and belongs to no session has a scope of its own, below zero.
-    internal KvScope ScopeOf(GenerateOptions options, SessionId session) => new(options.Salt, format,
+    internal KvScope ScopeOf(GenerateOptions options, SessionId session) => new(options.Salt, bitsKey,
         options.Cache == CacheScope.Shared ? 0 : session.Family != 0 ? session.Family : -Interlocked.Increment(ref sessions));
 
     /// <inheritdoc cref="EngineLoop.Ask"/>

@@ -36,7 +36,7 @@ public sealed partial class KvEngine
         {
             try
             {
-                model.Store.Save(path, kv, Identity, model.Memory.Arena);
+                model.Store.Save(path, kv, identity, model.Memory.Arena);
             }
 #pragma warning disable CA1031 // whatever it is, it belongs to the one who asked
             catch (Exception error)
@@ -85,9 +85,9 @@ public sealed partial class KvEngine
             {
                 return await Ask(() =>
                 {
-                    int[] tokens = new KvSnapshotReader(file, model.Layout, Identity).Header.Tokens;
+                    int[] tokens = new KvSnapshotReader(file, model.Layout, identity).Header.Tokens;
                     file.Position = 0;
-                    return (tokens, model.Store.Restore(file, scope, Identity, model.Memory.Arena, retention));
+                    return (tokens, model.Store.Restore(file, scope, identity, model.Memory.Arena, retention));
                 }).ConfigureAwait(false);
             }
         }
@@ -97,7 +97,6 @@ public sealed partial class KvEngine
         }
     }
 
-    KvSnapshotIdentity Identity => identity ??= new(model.Identity, model.TokenizerIdentity, model.Sharing.ToString(), format);
-
-    KvSnapshotIdentity? identity;
+    // Fixed when the model is loaded: the folder may change under a running process.
+    readonly KvSnapshotIdentity identity;
 }

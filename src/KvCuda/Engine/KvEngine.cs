@@ -23,7 +23,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
     readonly Scheduler scheduler;
     readonly Admission admission;
     readonly EngineLoop loop;
-    readonly string format; // whatever else the stored bits depend on: part of every cache key
+    readonly string bitsKey; // part of every cache key
     readonly TextEndings endings;
     readonly TaskCompletionSource freed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     int disposing;
@@ -40,8 +40,10 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         endings = TextEndings.Of(model.Folder, tokenizer);
         admission = new(model);
         scheduler = new(model, admission);
-        format = $"{model.Sharing}|{model.KvType.Name()}|{options.Numerics}" + (options.Weights == "stored" ? "" : $"|{options.Weights}")
-            + (model.Config.LongRope ? "|longrope" : "");
+        bitsKey = BitsKey.Of(model, options).ToString();
+        // A tokenizer of the caller's own gives other ids than the folder's.
+        identity = new(model.Identity, options.Tokenizer is { } own ? $"custom {own.GetType().FullName}" : model.TokenizerIdentity,
+            model.Sharing.ToString(), bitsKey);
         loop = new(model, scheduler, options, ownThread);
         loop.Start();
     }

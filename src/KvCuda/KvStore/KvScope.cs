@@ -2,11 +2,9 @@ namespace KvCuda.KvStore;
 
 /// <summary>Who may reuse whose pages: two sequences share a prefix only if their scopes are equal.</summary>
 /// <param name="Salt">the tenant; "" is everybody</param>
-/// <param name="Format">
-/// whatever else the stored bits depend on (sharing map, element type, numerics class): opaque here
-/// </param>
+/// <param name="Bits">the bits key: everything that the stored bits depend on; opaque here</param>
 /// <param name="Session">a session that shares with nobody; 0: shared</param>
-internal readonly record struct KvScope(string Salt, string Format = "", long Session = 0);
+internal readonly record struct KvScope(string Salt, string Bits = "", long Session = 0);
 
 /// <summary>
 /// StreamingLLM (Xiao et al. 2023, arXiv 2309.17453) for one sequence: full-attention layers keep the first tokens and a

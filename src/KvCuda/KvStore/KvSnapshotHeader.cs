@@ -10,8 +10,8 @@ namespace KvCuda.KvStore;
 /// <param name="Model">hash of the model's files</param>
 /// <param name="Tokenizer">hash of the tokenizer's file</param>
 /// <param name="Sharing">the sharing map, as text</param>
-/// <param name="Numerics">the numerics class</param>
-internal sealed record KvSnapshotIdentity(string Model, string Tokenizer, string Sharing, string Numerics);
+/// <param name="Bits">the bits key: names and values of everything that the stored bits depend on</param>
+internal sealed record KvSnapshotIdentity(string Model, string Tokenizer, string Sharing, string Bits);
 
 /// <summary>The tokens [Start, End) whose keys and values of one class are in the snapshot.</summary>
 internal readonly record struct KvTokenRange(int Start, int End)
@@ -42,7 +42,7 @@ internal sealed record KvSnapshotHeader(
     public byte[] Encode()
     {
         var bytes = new MemoryStream();
-        foreach (string text in (string[])[Identity.Model, Identity.Tokenizer, Identity.Sharing, Identity.Numerics, Type.Name()])
+        foreach (string text in (string[])[Identity.Model, Identity.Tokenizer, Identity.Sharing, Identity.Bits, Type.Name()])
         {
             byte[] utf8 = Encoding.UTF8.GetBytes(text);
             if (utf8.Length > LongestString)

@@ -148,8 +148,13 @@ internal sealed class KvSnapshotReader
         Same("model", header.Identity.Model, identity.Model);
         Same("tokenizer", header.Identity.Tokenizer, identity.Tokenizer);
         Same("sharing map", header.Identity.Sharing, identity.Sharing);
-        Same("numerics class", header.Identity.Numerics, identity.Numerics);
         Same("element type", header.Type.Name(), layout.Type.Name());
+        if (header.Identity.Bits != identity.Bits)
+        {
+            throw new KvSnapshotException(KvSnapshotFault.Foreign, "The snapshot's keys and values have other bits than this "
+                + $"engine computes: {Differences(header.Identity.Bits, identity.Bits)}. Load the model as it was loaded when "
+                + "the snapshot was saved, or compute the tokens again.");
+        }
         Same("number of page classes", header.Classes.Length, layout.Classes.Count);
         for (int c = 0; c < header.Classes.Length; c++)
         {
@@ -158,6 +163,16 @@ internal sealed class KvSnapshotReader
             Same("head dim", header.Classes[c].HeadDim, layout.Classes[c].Shape.HeadDim);
             Same("owners", string.Join(' ', header.Classes[c].Owners), string.Join(' ', layout.Classes[c].Owners));
         }
+    }
+
+    // Both are "name=value name=value ..".
+    static string Differences(string found, string expected)
+    {
+        string[] a = found.Split(' '), b = expected.Split(' ');
+        return a.Length != b.Length
+            ? $"{found} (this engine: {expected})"
+            : string.Join(", ", a.Zip(b).Where(pair => pair.First != pair.Second)
+                .Select(pair => $"{pair.First} (this engine: {pair.Second})"));
     }
 
     static void Same<T>(string what, T found, T expected)

@@ -162,7 +162,8 @@ public sealed class KvSnapshotFileTests
         Assert.Contains("model is model-1", Refused(file, identity: Identity with { Model = "model-2" }).Message);
         Assert.Contains("tokenizer", Refused(file, identity: Identity with { Tokenizer = "x" }).Message);
         Assert.Contains("sharing map", Refused(file, identity: Identity with { Sharing = "0_0" }).Message);
-        Assert.Contains("numerics", Refused(file, identity: Identity with { Numerics = "fast" }).Message);
+        Assert.Contains("numerics=consistent (this engine: numerics=fast)",
+            Refused(file, identity: Identity with { Bits = "numerics=fast kernels=1" }).Message);
         Assert.Contains("element type is f16", Refused(file, Layout(type: DType.BF16)).Message);
         Assert.Contains("head dim is 4", Refused(file, Layout(headDim: 8)).Message);
         Assert.Contains("classes", Refused(file, Layout(map: "0_1")).Message);

@@ -7,7 +7,7 @@ namespace KvCuda.Tests.KvStore;
 /// <summary>A full class and a class of window 3, an arena in host memory, and tokens whose keys and values tell where they belong.</summary>
 static class SnapshotKit
 {
-    public static readonly KvSnapshotIdentity Identity = new("model-1", "tokenizer-1", "0_1s", "consistent");
+    public static readonly KvSnapshotIdentity Identity = new("model-1", "tokenizer-1", "0_1s", "numerics=consistent kernels=1");
 
     public static KvLayout Layout(int pageTokens = 2, string map = "0_1s", DType type = DType.F16, int headDim = 4) =>
         new(LayerSharing.Parse(map, map.Split('_').Length, 3), kvHeads: 2, headDim, type, pageTokens);

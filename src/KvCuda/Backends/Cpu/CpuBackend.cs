@@ -28,6 +28,11 @@ internal sealed unsafe class CpuBackend : Verbs, IBackend
 
     public string Name { get; }
 
+    // All instruction sets but AMX have the same order of sums.
+    public string Arithmetic => set == InstructionSet.Amx ? "cpu-amx" : "cpu";
+
+    public int KernelRevision => Backends.KernelRevision.Cpu;
+
     public override bool Takes(WeightFormat format) => true;
 
     // Keys and values are in host memory anyway, verbs run at once, and kernels are compiled by .NET.

@@ -54,6 +54,10 @@ internal sealed unsafe partial class CudaBackend : CudaVerbs, IBackend, IRecorde
 
     public string Name { get; }
 
+    public string Arithmetic => $"{(plansAlways ? "cuda" : "cuda-host")} {context.Device.Architecture}";
+
+    public int KernelRevision => Backends.KernelRevision.Cuda;
+
     public override bool Takes(WeightFormat format) => format.IsStored;
 
     public IHostTier? HostTier => this;

@@ -27,6 +27,10 @@ internal sealed class PlanningBackend : CudaVerbs, IPlanningBackend, IRecorder
     public static PlanningBackend ToCompileOnly(KernelCompiler compiler, Numerics numerics) =>
         new(new KernelLibrary(GpuContext.Imaginary(GpuDevice.Imaginary), compiler), numerics, ownsLibrary: true);
 
+    public string Arithmetic => "none";
+
+    public int KernelRevision => Backends.KernelRevision.Cuda;
+
     public string Name => $"cuda, planning only ({library.Context.Device.Architecture})";
 
     public override bool Takes(WeightFormat format) => format.IsStored;
