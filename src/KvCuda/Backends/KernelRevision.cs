@@ -8,9 +8,9 @@ namespace KvCuda.Backends;
 /// </summary>
 internal static class KernelRevision
 {
-    /// <summary>The CPU backend, all instruction sets.</summary>
-    public const int Cpu = 1;
+    /// <summary>The CPU backend, all instruction sets. 1: version 0.1.0. 2: another order of draws.</summary>
+    public const int Cpu = 2;
 
-    /// <summary>The CUDA backend.</summary>
-    public const int Cuda = 1;
+    /// <summary>The CUDA backend. 1: version 0.1.0. 2: another order of draws.</summary>
+    public const int Cuda = 2;
 }
