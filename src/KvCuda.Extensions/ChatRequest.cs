@@ -18,13 +18,20 @@ namespace KvCuda.Extensions;
 /// <see cref="KvChatClientOptions.IgnoreUnsupportedOptions"/> leaves it out. Content that is no text is always an error: an answer to half of a message
 /// is none.
 /// </remarks>
-sealed record ChatRequest(IReadOnlyList<Message> Messages, GenerateOptions Generate, ChatContext Context)
+/// <param name="Tools">names that may be called</param>
+sealed record ChatRequest(IReadOnlyList<Message> Messages, GenerateOptions Generate, ChatContext Context, IReadOnlySet<string> Tools)
 {
     /// <exception cref="InvalidRequestException">It asks for what the engine cannot do; the message names everything of it.</exception>
     public static ChatRequest Of(IEnumerable<ChatMessage> messages, ChatOptions? asked, KvChatClientOptions client, IChatClient self, string model)
     {
-        List<Message> said = [.. messages.Select(Read)];
+        List<Message> said = [.. messages.SelectMany(ToolMessages.Read)];
         asked ??= new();
+        Dictionary<string, object?>? variables = Variables(asked, client);
+        List<AIFunctionDeclaration> tools = asked.ToolMode is NoneChatToolMode ? [] : [.. (asked.Tools ?? []).OfType<AIFunctionDeclaration>()];
+        if (tools.Count > 0)
+        {
+            (variables ??= new(StringComparer.Ordinal))["tools"] = ToolMessages.Describe(tools);
+        }
         string[] refused = client.IgnoreUnsupportedOptions ? [] : [.. Unsupported(asked, model)];
         if (refused.Length > 0)
         {
@@ -50,31 +57,19 @@ sealed record ChatRequest(IReadOnlyList<Message> Messages, GenerateOptions Gener
             RepetitionPenalty = Number(asked, "repetition_penalty") ?? start.RepetitionPenalty,
         };
         generate.Validate();
-        return new(said, generate, new() { Instructions = asked.Instructions, Variables = Variables(asked, client) });
-    }
-
-    static Message Read(ChatMessage message, int index)
-    {
-        foreach (AIContent content in message.Contents)
-        {
-            // An earlier answer's thoughts and figures are no part of what was said.
-            if (content is not (TextContent or TextReasoningContent or UsageContent))
-            {
-                throw new InvalidRequestException($"Message {index + 1} ({message.Role.Value}) has a {content.GetType().Name}; KvCuda's models read text only.");
-            }
-        }
-        return new(message.Role.Value, message.Text);
+        return new(said, generate, new() { Instructions = asked.Instructions, Variables = variables },
+            tools.Select(tool => tool.Name).ToHashSet(StringComparer.Ordinal));
     }
 
     static IEnumerable<string> Unsupported(ChatOptions asked, string model)
     {
-        if (asked.Tools is { Count: > 0 } tools && asked.ToolMode is not NoneChatToolMode)
+        if (asked.ToolMode is not NoneChatToolMode && (asked.Tools ?? []).Where(tool => tool is not AIFunctionDeclaration).ToList() is { Count: > 0 } others)
         {
-            yield return $"{tools.Count} tools (answers are text; calls in them are not recognised)";
+            yield return $"{others.Count} tools that are no functions ({others[0].GetType().Name})";
         }
-        else if (asked.ToolMode is RequiredChatToolMode)
+        if (asked.ToolMode is RequiredChatToolMode)
         {
-            yield return "a tool call";
+            yield return "a tool call (whether one is made is the model's choice)";
         }
         if (asked.ResponseFormat is not (null or ChatResponseFormatText))
         {

@@ -144,6 +144,10 @@ public sealed class KvChatClient : IChatClient, IAsyncDisposable
     {
         ChatRequest request = ChatRequest.Of(messages, asked, options, this, model);
         (engine, ChatFormat format) = await source(cancellation).ConfigureAwait(false);
+        if (request.Tools.Count > 0 && !format.KnowsTools && !options.IgnoreUnsupportedOptions)
+        {
+            throw new InvalidRequestException($"{request.Tools.Count} tools were given, but the chat template of {model} does not tell the model of tools.");
+        }
         string responseId = $"resp_{Guid.NewGuid():N}", messageId = $"msg_{Guid.NewGuid():N}";
         DateTimeOffset created = options.TimeProvider.GetUtcNow();
         string? conversationId = asked?.ConversationId;
@@ -173,9 +177,11 @@ public sealed class KvChatClient : IChatClient, IAsyncDisposable
         operation.Identify(responseId, conversationId);
         try
         {
+            string? rendered = conversation is null ? format.Render(request.Messages, request.Context) : null;
+            AnswerParser parser = new(request.Tools, thinking: rendered.AsSpan().TrimEnd().EndsWith("<think>"));
             IAsyncEnumerable<GeneratedPiece> pieces = conversation is not null
                 ? conversation.SayAsync(request.Messages, request.Generate, request.Context, cancellation)
-                : engine.GenerateAsync(format.Encode(format.Render(request.Messages, request.Context)), request.Generate, cancellation);
+                : engine.GenerateAsync(format.Encode(rendered!), request.Generate, cancellation);
             await foreach (GeneratedPiece piece in pieces.ConfigureAwait(false))
             {
                 if (piece.Result is { } result)
@@ -187,8 +193,13 @@ public sealed class KvChatClient : IChatClient, IAsyncDisposable
                 {
                     continue; // half of a character, or what may become a stop text
                 }
+                List<AnswerPart> parts = piece.Result is null ? parser.Add(piece.Text) : [.. parser.Add(piece.Text), .. parser.End()];
+                if (parts.Count == 0 && piece.Result is null)
+                {
+                    continue; // what may become a call
+                }
                 told = true;
-                yield return Update(piece, responseId, messageId, conversationId, created);
+                yield return Update(piece, parts, parser.Calls > 0, responseId, messageId, conversationId, created);
             }
         }
         finally
@@ -204,24 +215,38 @@ public sealed class KvChatClient : IChatClient, IAsyncDisposable
         }
     }
 
-    ChatResponseUpdate Update(GeneratedPiece piece, string responseId, string messageId, string? conversationId, DateTimeOffset created)
+    ChatResponseUpdate Update(GeneratedPiece piece, List<AnswerPart> parts, bool calls, string responseId, string messageId, string? conversationId, DateTimeOffset created)
     {
         ChatResponseUpdate update = new()
         {
             Role = ChatRole.Assistant, ResponseId = responseId, MessageId = messageId, ConversationId = conversationId, ModelId = model,
             CreatedAt = created, RawRepresentation = piece,
         };
-        if (piece.Text.Length > 0)
+        foreach (AnswerPart part in parts)
         {
-            update.Contents.Add(new TextContent(piece.Text));
+            update.Contents.Add(part.Call is not null ? Call(part) : part.IsReasoning ? new TextReasoningContent(part.Text) : new TextContent(part.Text));
         }
         if (piece.Result is { } result)
         {
             update.Contents.Add(new UsageContent(Usage(result)));
             update.FinishReason = result.FinishReason is FinishReason.EndOfSequence or FinishReason.StopText
-                ? ChatFinishReason.Stop : ChatFinishReason.Length;
+                ? calls ? ChatFinishReason.ToolCalls : ChatFinishReason.Stop : ChatFinishReason.Length;
         }
         return update;
+    }
+
+    static FunctionCallContent Call(AnswerPart part)
+    {
+        string id = $"call_{Guid.NewGuid():N}";
+        try
+        {
+            using System.Text.Json.JsonDocument arguments = System.Text.Json.JsonDocument.Parse(part.Arguments);
+            return new(id, part.Call!, arguments.RootElement.EnumerateObject().ToDictionary(argument => argument.Name, argument => (object?)argument.Value.Clone(), StringComparer.Ordinal));
+        }
+        catch (Exception error) when (error is System.Text.Json.JsonException or InvalidOperationException or ArgumentException)
+        {
+            return new(id, part.Call!) { Exception = error }; // it is the caller's to say so to the model
+        }
     }
 
     // Everything here can be summed over calls, as the abstractions ask.

@@ -75,6 +75,7 @@ public static class KvCudaBinding
         Prefill = reader.Parsed(nameof(o.Prefill), o.Prefill, KvCuda.Model.PrefillMode.Parse),
         Numerics = reader.Text(nameof(o.Numerics), o.Numerics),
         Weights = reader.Text(nameof(o.Weights), o.Weights),
+        HoldWeights = reader.Value(nameof(o.HoldWeights), o.HoldWeights),
     };
 
     static KvChatClientOptions Chat(ConfigurationReader reader, KvChatClientOptions o) => o with

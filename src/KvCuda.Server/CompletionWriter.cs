@@ -1,6 +1,7 @@
 using System.Text;
 using System.Text.Json;
 using KvCuda.Engine;
+using KvCuda.Extensions;
 using KvCuda.Text;
 
 namespace KvCuda.Server;
@@ -12,12 +13,14 @@ namespace KvCuda.Server;
 /// <param name="tokenizer">spells tokens in log-probabilities</param>
 /// <param name="usageInStream">chunks have a usage, the last one filled in (<c>stream_options.include_usage</c>)</param>
 /// <param name="offset">characters of the prompt, where a text goes on</param>
-sealed class CompletionWriter(bool chat, string id, string model, Tokenizer tokenizer, bool usageInStream, int offset)
+/// <param name="parser">tells an answer's words, thoughts and calls apart; null: it is text</param>
+sealed class CompletionWriter(bool chat, string id, string model, Tokenizer tokenizer, bool usageInStream, int offset, AnswerParser? parser)
 {
     readonly long created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
     readonly Decoder characters = Encoding.UTF8.GetDecoder();
     int textOffset = offset;
     bool begun;
+    int callsTold;
 
     /// <summary>A chunk with a piece's text; the first of a chat names the role, the last the reason of the end.</summary>
     public void WriteChunk(Utf8JsonWriter json, GeneratedPiece piece)
@@ -28,15 +31,18 @@ sealed class CompletionWriter(bool chat, string id, string model, Tokenizer toke
         json.WriteNumber("index", 0);
         if (chat)
         {
+            List<AnswerPart> parts = Parts(piece);
+            string said = string.Concat(parts.Where(part => !part.IsReasoning).Select(part => part.Text));
             json.WriteStartObject("delta");
             if (!begun)
             {
                 json.WriteString("role", "assistant");
             }
-            if (!begun || piece.Text.Length > 0)
+            if ((!begun && !parts.Any(part => part.IsReasoning || part.Call is not null)) || said.Length > 0)
             {
-                json.WriteString("content", piece.Text);
+                json.WriteString("content", said);
             }
+            WriteParts(json, parts, inStream: true);
             json.WriteEndObject();
         }
         else
@@ -45,7 +51,7 @@ sealed class CompletionWriter(bool chat, string id, string model, Tokenizer toke
         }
         begun = true;
         WriteLogprobs(json, piece.Logprob is { } logprob ? [logprob] : null);
-        json.WriteString("finish_reason", piece.Result is { } result ? Reason(result) : null);
+        json.WriteString("finish_reason", piece.Result is { } result ? Reason(result, parser) : null);
         json.WriteEndObject();
         json.WriteEndArray();
         if (usageInStream)
@@ -80,8 +86,11 @@ sealed class CompletionWriter(bool chat, string id, string model, Tokenizer toke
         {
             json.WriteStartObject("message");
             json.WriteString("role", "assistant");
-            json.WriteString("content", result.Text);
+            List<AnswerPart> parts = parser is null ? [new(result.Text)] : [.. parser.Add(result.Text), .. parser.End()];
+            string said = string.Concat(parts.Where(part => !part.IsReasoning).Select(part => part.Text));
+            json.WriteString("content", said.Length == 0 && parser is { Calls: > 0 } ? null : said);
             json.WriteNull("refusal");
+            WriteParts(json, parts, inStream: false);
             json.WriteEndObject();
         }
         else
@@ -89,7 +98,7 @@ sealed class CompletionWriter(bool chat, string id, string model, Tokenizer toke
             json.WriteString("text", result.Text);
         }
         WriteLogprobs(json, logprobs);
-        json.WriteString("finish_reason", Reason(result));
+        json.WriteString("finish_reason", Reason(result, parser));
         json.WriteEndObject();
         json.WriteEndArray();
         WriteUsageOf(json, result);
@@ -106,7 +115,43 @@ sealed class CompletionWriter(bool chat, string id, string model, Tokenizer toke
         json.WriteString("model", model);
     }
 
-    static string Reason(GenerationResult result) => result.FinishReason is FinishReason.EndOfSequence or FinishReason.StopText ? "stop" : "length";
+    List<AnswerPart> Parts(GeneratedPiece piece) => parser is null ? [new(piece.Text)]
+        : piece.Result is null ? parser.Add(piece.Text) : [.. parser.Add(piece.Text), .. parser.End()];
+
+    // Thoughts and calls. In a stream a call comes when it is whole, its arguments with it.
+    void WriteParts(Utf8JsonWriter json, List<AnswerPart> parts, bool inStream)
+    {
+        string thought = string.Concat(parts.Where(part => part.IsReasoning).Select(part => part.Text));
+        if (thought.Length > 0)
+        {
+            json.WriteString("reasoning_content", thought); // as DeepSeek's API, vLLM and llama.cpp call it
+        }
+        if (!parts.Any(part => part.Call is not null))
+        {
+            return;
+        }
+        json.WriteStartArray("tool_calls");
+        foreach (AnswerPart call in parts.Where(part => part.Call is not null))
+        {
+            json.WriteStartObject();
+            if (inStream)
+            {
+                json.WriteNumber("index", callsTold++);
+            }
+            json.WriteString("id", $"call_{Guid.NewGuid():N}");
+            json.WriteString("type", "function");
+            json.WriteStartObject("function");
+            json.WriteString("name", call.Call);
+            json.WriteString("arguments", call.Arguments);
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+    }
+
+    static string Reason(GenerationResult result, AnswerParser? parser) => parser is { Calls: > 0 }
+        && result.FinishReason is (FinishReason.EndOfSequence or FinishReason.StopText)
+        ? "tool_calls" : result.FinishReason is FinishReason.EndOfSequence or FinishReason.StopText ? "stop" : "length";
 
     static void WriteUsageOf(Utf8JsonWriter json, GenerationResult result)
     {

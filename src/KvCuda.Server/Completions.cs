@@ -22,13 +22,14 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
     const int ChatTokens = 1024, TextTokens = 16; // where nothing else is asked for; the latter is what OpenAI's reference says
 
     /// <summary>A request in the engine's terms.</summary>
-    sealed record Job(IReadOnlyList<int> Prompt, GenerateOptions Generate, int PromptChars);
+    sealed record Job(IReadOnlyList<int> Prompt, GenerateOptions Generate, int PromptChars, AnswerParser? Parser = null);
 
     public Task ChatAsync(HttpContext context) => RunAsync(context, "chat", OpenAiJson.Strict.ChatCompletionRequest, (asked, salt) =>
     {
         GenerateOptions generate = RequestMapping.Generate(asked, salt, ChatTokens);
         IReadOnlyList<Text.ChatMessage> messages = RequestMapping.Messages(asked);
         ChatContext variables = RequestMapping.Context(asked);
+        HashSet<string> tools = RequestMapping.Tools(asked);
         return (engine, format) =>
         {
             if (format is null)
@@ -36,9 +37,14 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
                 throw ApiException.Bad($"The model {model.Id} has no chat template, so how it writes conversations is not known. Serve it with one (--template FILE), "
                     + "with --plain-continuation (messages are one running text), or use /v1/completions.", "messages", "no_chat_template");
             }
+            if (tools.Count > 0 && !format.KnowsTools)
+            {
+                throw ApiException.Bad("The model's chat template does not tell it of tools; tool_choice none leaves them out.", "tools", "unsupported_parameter");
+            }
             string text = format.Render(messages, variables);
             CheckChars(text.Length, engine);
-            return new(Truncated(format.Encode(text, asked.AddSpecialTokens), asked, engine), generate, text.Length);
+            return new(Truncated(format.Encode(text, asked.AddSpecialTokens), asked, engine), generate, text.Length,
+                new AnswerParser(tools, thinking: text.AsSpan().TrimEnd().EndsWith("<think>")));
         };
     });
 
@@ -120,7 +126,7 @@ sealed partial class Completions(KvServerOptions options, Guard guard, Admission
         bool chat = operation == "chat", stream = asked.Stream is true, usage = asked.StreamOptions?.IncludeUsage is true;
         string id = (chat ? "chatcmpl-" : "cmpl-") + Guid.NewGuid().ToString("N");
         context.Response.Headers["x-request-id"] = RequestId(context.Request) ?? id;
-        CompletionWriter writer = new(chat, id, model.Id, engine.Tokenizer!, usage, job.PromptChars);
+        CompletionWriter writer = new(chat, id, model.Id, engine.Tokenizer!, usage, job.PromptChars, job.Parser);
         using ChatOperation measured = telemetry.Begin(model.Id, Described(asked, job.Generate), stream, operation);
         measured.Identify(id, conversationId: null);
         try

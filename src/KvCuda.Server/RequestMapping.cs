@@ -16,9 +16,9 @@ static class RequestMapping
     /// <param name="maxTokens">where nothing else was asked for</param>
     public static GenerateOptions Generate(ChatCompletionRequest asked, string salt, int maxTokens)
     {
-        Refuse("tools", Given(asked.Tools) && !Is(asked.ToolChoice, "none"), "calls in an answer would not be recognised; tool_choice none is fine");
-        Refuse("tool_choice", Given(asked.ToolChoice) && !Is(asked.ToolChoice, "none") && !Is(asked.ToolChoice, "auto"), "answers are text");
-        Refuse("functions", Given(asked.Functions), "calls in an answer would not be recognised");
+        Refuse("tool_choice", Given(asked.ToolChoice) && !Is(asked.ToolChoice, "none") && !Is(asked.ToolChoice, "auto"),
+            "whether a tool is called is the model's choice; auto and none can be asked for");
+        Refuse("functions", Given(asked.Functions), "tools are the present form of it");
         Refuse("function_call", Given(asked.FunctionCall) && !Is(asked.FunctionCall, "none") && !Is(asked.FunctionCall, "auto"), "answers are text");
         Refuse("response_format", asked.ResponseFormat is { Type: not "text" } or { Others.Count: > 0 }, "nothing makes sure that an answer is JSON; ask for it in the prompt and check what comes");
         Refuse("modalities", asked.Modalities is { ValueKind: JsonValueKind.Array } kinds && kinds.EnumerateArray().Any(kind => !Is(kind, "text")), "answers are text");
@@ -163,13 +163,19 @@ static class RequestMapping
             string role = message?.Role switch
             {
                 "system" or "developer" => "system", // templates know the former
-                "user" or "assistant" => message.Role,
+                "user" or "assistant" or "tool" => message.Role,
                 null => throw ApiException.Bad($"{at} has no role.", $"{at}.role"),
-                _ => throw ApiException.Bad($"{at}.role must be system, developer, user or assistant; results of tools are not understood.", $"{at}.role"),
+                _ => throw ApiException.Bad($"{at}.role must be system, developer, user, assistant or tool.", $"{at}.role"),
             };
-            Refuse($"{at}.tool_calls", Given(message.ToolCalls), "calls are not understood");
-            Refuse($"{at}.function_call", Given(message.FunctionCall), "calls are not understood");
-            messages.Add(new(role, Content(message.Content, $"{at}.content")) { More = More(message.Others) });
+            Refuse($"{at}.function_call", Given(message.FunctionCall), "tool_calls are the present form of it");
+            Dictionary<string, object?>? more = More(message.Others);
+            bool calls = role == "assistant" && Given(message.ToolCalls);
+            if (calls)
+            {
+                (more ??= [])["tool_calls"] = ToolMapping.Calls(message.ToolCalls!.Value, $"{at}.tool_calls");
+            }
+            string content = calls && !Given(message.Content) ? "" : Content(message.Content, $"{at}.content");
+            messages.Add(new(role, content) { More = more });
         }
         return messages;
     }
@@ -216,6 +222,11 @@ static class RequestMapping
         if (asked.ReasoningEffort is { } effort)
         {
             variables["enable_thinking"] = effort != "none";
+        }
+        if (Given(asked.Tools) && !Is(asked.ToolChoice, "none"))
+        {
+            CheckTexts(asked.Tools!.Value);
+            variables["tools"] = asked.Tools;
         }
         if (Given(asked.Documents))
         {
@@ -286,6 +297,10 @@ static class RequestMapping
         }
         return (null, tokens);
     }
+
+    /// <summary>The names of the tools that may be called.</summary>
+    public static HashSet<string> Tools(ChatCompletionRequest asked) =>
+        Given(asked.Tools) && !Is(asked.ToolChoice, "none") ? ToolMapping.Names(asked.Tools!.Value) : [];
 
     // null, and what has nothing in it, says nothing.
     static bool Given(JsonElement? value) => value switch

@@ -18,6 +18,7 @@ public sealed class ChatFormat
 
     readonly Tokenizer tokenizer;
     readonly ChatTemplate template;
+    readonly Lazy<bool> knowsTools;
 
     /// <param name="tokenizer">the model's</param>
     /// <param name="template">what the model was trained on; it writes the token that begins a text itself, if there is one</param>
@@ -26,6 +27,7 @@ public sealed class ChatFormat
         ArgumentNullException.ThrowIfNull(tokenizer);
         ArgumentNullException.ThrowIfNull(template);
         (this.tokenizer, this.template) = (tokenizer, template);
+        knowsTools = new(TellsOfTools);
     }
 
     ChatFormat(Tokenizer tokenizer) : this(tokenizer, new ChatTemplate(Plain, "plain continuation")) => IsContinuation = true;
@@ -44,6 +46,29 @@ public sealed class ChatFormat
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
         return new(tokenizer);
+    }
+
+    /// <summary>Whether the template tells the model of tools: tried with one.</summary>
+    public bool KnowsTools => knowsTools.Value;
+
+    bool TellsOfTools()
+    {
+        const string name = "kvcuda_probe";
+        object function = new Dictionary<string, object?>
+        {
+            ["name"] = name, ["description"] = name, ["parameters"] = new Dictionary<string, object?> { ["type"] = "object", ["properties"] = new Dictionary<string, object?>() },
+        };
+        try
+        {
+            return template.Render([new("user", "Hello")], addGenerationPrompt: true, new Dictionary<string, object?>
+            {
+                ["tools"] = new List<object?> { new Dictionary<string, object?> { ["type"] = "function", ["function"] = function } },
+            }).Contains(name, StringComparison.Ordinal);
+        }
+        catch (InvalidRequestException)
+        {
+            return false; // it refuses them
+        }
     }
 
     /// <summary>Made by <see cref="Continuation"/>.</summary>

@@ -191,7 +191,7 @@ public class ChatClientTests(ChatModel model) : IClassFixture<ChatModel>
         using KvChatClient chat = Client(), lenient = Client(new() { IgnoreUnsupportedOptions = true });
         ChatOptions options = new()
         {
-            Tools = [AIFunctionFactory.Create(() => 1, "one")], ResponseFormat = ChatResponseFormat.Json, FrequencyPenalty = 0.5f, PresencePenalty = 0.25f, ModelId = "gpt",
+            Tools = [new HostedWebSearchTool()], ResponseFormat = ChatResponseFormat.Json, FrequencyPenalty = 0.5f, PresencePenalty = 0.25f, ModelId = "gpt",
         };
         string message = (await Assert.ThrowsAsync<InvalidRequestException>(() => chat.GetResponseAsync("Call me", options, Cancellation))).Message;
         foreach (string part in (string[])["1 tools", "JSON", "frequency penalty of 0.5", "presence penalty of 0.25", "the model gpt", "IgnoreUnsupportedOptions"])
@@ -213,7 +213,8 @@ public class ChatClientTests(ChatModel model) : IClassFixture<ChatModel>
     public static TheoryData<string, Func<IChatClient, Task>> Wrong => new()
     {
         { "Message 1 (user) has a DataContent", chat => chat.GetResponseAsync([new ChatMessage(ChatRole.User, [new TextContent("What is this?"), new DataContent(new byte[] { 1 }, "image/png")])]) },
-        { "FunctionResultContent", chat => chat.GetResponseAsync([new ChatMessage(ChatRole.Tool, [new FunctionResultContent("1", 2)])]) },
+        { "no tools here", chat => chat.GetResponseAsync([new ChatMessage(ChatRole.Tool, [new FunctionResultContent("1", 2)])]) },
+        { "does not tell the model of tools", chat => chat.GetResponseAsync("Call me", new() { Tools = [AIFunctionFactory.Create(() => 1, "one")] }) },
         { "no tools here", chat => chat.GetResponseAsync([new ChatMessage(ChatRole.Tool, "2")]) },
         { "has no messages", chat => chat.GetResponseAsync([]) },
         { "MaxTokens is 0", chat => chat.GetResponseAsync("Call me", new() { MaxOutputTokens = 0 }) },

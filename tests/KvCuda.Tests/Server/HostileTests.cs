@@ -47,7 +47,8 @@ public sealed class HostileTests(ChatModel model) : IClassFixture<ChatModel>
 
     [Theory]
     [InlineData("\"n\":2", "n")]
-    [InlineData("\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]", "tools")]
+    [InlineData("\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":true}}]", "tools[0].function.strict")]
+    [InlineData("\"tools\":[{\"type\":\"custom\"}]", "tools[0]")]
     [InlineData("\"tool_choice\":\"required\"", "tool_choice")]
     [InlineData("\"functions\":[{\"name\":\"f\"}]", "functions")]
     [InlineData("\"response_format\":{\"type\":\"json_object\"}", "response_format")]
@@ -75,6 +76,7 @@ public sealed class HostileTests(ChatModel model) : IClassFixture<ChatModel>
         ChatCompletionRequest asked = JsonSerializer.Deserialize(json, OpenAiJson.Strict.ChatCompletionRequest)!;
         RequestMapping.Generate(asked, "", 16);
         RequestMapping.Messages(asked);
+        RequestMapping.Tools(asked);
     }
 
     [Fact]
@@ -83,7 +85,7 @@ public sealed class HostileTests(ChatModel model) : IClassFixture<ChatModel>
         await using Served served = await Served.StartAsync(model.Folder);
         foreach ((string messages, string parameter) in ((string, string)[])
         [
-            ("[]", "messages"), ("[null]", "messages[0].role"), ("[{\"role\":\"tool\",\"content\":\"x\"}]", "messages[0].role"),
+            ("[]", "messages"), ("[null]", "messages[0].role"), ("[{\"role\":\"function\",\"content\":\"x\"}]", "messages[0].role"),
             ("[{\"role\":\"user\",\"content\":\"x\"},{\"role\":\"user\"}]", "messages[1].content"),
             ("[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]", "messages[0].content[0]"),
             ("[{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[{}]}]", "messages[0].tool_calls"),
