@@ -21,7 +21,7 @@ version=$(basename "$package" .nupkg)
 version=${version#KvCuda.Extensions.}
 for name in KvCuda KvCuda.Statistics KvCuda.Extensions KvCuda.Server; do
     [ -e "$out/$name.$version.snupkg" ] || { echo "pack: $name has no symbols" >&2; exit 1; }
-    unzip -l "$out/$name.$version.nupkg" | grep -q ' icon.png' || { echo "pack: $name has no icon" >&2; exit 1; }
+    grep -aq 'icon.png' "$out/$name.$version.nupkg" || { echo "pack: $name has no icon" >&2; exit 1; }
 done
 
 work=$(mktemp -d)

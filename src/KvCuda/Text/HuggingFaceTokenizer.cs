@@ -265,6 +265,9 @@ public sealed class HuggingFaceTokenizer : Tokenizer
     public override StreamingDecoder CreateStreamingDecoder(bool skipSpecialTokens = true) =>
         new PipelineDecoder(this, decoder(), skipSpecialTokens);
 
+    /// <summary>A fresh row of the decoder's stages.</summary>
+    internal List<DecoderStage> DecoderStages() => decoder();
+
     /// <summary>The token as the decoder sees it; false if there is no such id.</summary>
     internal bool TryGetSpelling(int id, out ReadOnlySpan<byte> spelling)
     {

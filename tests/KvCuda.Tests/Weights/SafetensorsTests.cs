@@ -46,6 +46,7 @@ public sealed class SafetensorsTests : IDisposable
     [Fact]
     public void A_folder_of_links_is_read_as_the_files_they_lead_to()
     {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "making links needs a privilege there");
         // huggingface_hub's cache: snapshots/REVISION/NAME -> ../../blobs/HASH, links of 76 characters.
         Directory.CreateDirectory(folder["blobs"]);
         Directory.CreateDirectory(folder["snapshots/1"]);
@@ -61,6 +62,7 @@ public sealed class SafetensorsTests : IDisposable
     [Fact]
     public void The_limit_of_a_small_file_counts_for_what_a_link_leads_to()
     {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "making links needs a privilege there");
         using (FileStream large = File.Create(folder["large"]))
         {
             large.SetLength(10_000_001);
