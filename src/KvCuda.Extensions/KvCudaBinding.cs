@@ -71,6 +71,7 @@ public static class KvCudaBinding
         KvType = reader.Text(nameof(o.KvType), o.KvType),
         MaxContext = reader.Value(nameof(o.MaxContext), o.MaxContext),
         MaxSequences = reader.Value(nameof(o.MaxSequences), o.MaxSequences),
+        MaxWaiting = reader.Value(nameof(o.MaxWaiting), o.MaxWaiting),
         MaxStepTokens = reader.Value(nameof(o.MaxStepTokens), o.MaxStepTokens),
         Prefill = reader.Parsed(nameof(o.Prefill), o.Prefill, KvCuda.Model.PrefillMode.Parse),
         Numerics = reader.Text(nameof(o.Numerics), o.Numerics),

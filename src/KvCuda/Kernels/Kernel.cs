@@ -39,7 +39,8 @@ internal abstract class Kernel
 }
 
 /// <inheritdoc cref="Kernel"/>
-internal sealed unsafe class Kernel<TArgs> : Kernel where TArgs : unmanaged
+internal sealed unsafe class Kernel<[System.Diagnostics.CodeAnalysis.DynamicallyAccessedMembers(ArgsContract.Fields)] TArgs>
+    : Kernel where TArgs : unmanaged
 {
     internal Kernel(KernelLibrary library, KernelSource<TArgs> source, int dynamicSharedBytes) : base(library, source, dynamicSharedBytes) { }
 

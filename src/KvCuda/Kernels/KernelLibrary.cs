@@ -24,7 +24,8 @@ internal sealed class KernelLibrary(GpuContext context, KernelCompiler compiler)
     /// <summary>A kernel that is usable after the next <see cref="Complete"/>.</summary>
     /// <param name="source">the file and what is baked into it</param>
     /// <param name="dynamicSharedBytes">the most dynamic shared memory that a launch will ask for</param>
-    public Kernel<TArgs> Load<TArgs>(KernelSource<TArgs> source, int dynamicSharedBytes = 0) where TArgs : unmanaged
+    public Kernel<TArgs> Load<[System.Diagnostics.CodeAnalysis.DynamicallyAccessedMembers(ArgsContract.Fields)] TArgs>(
+        KernelSource<TArgs> source, int dynamicSharedBytes = 0) where TArgs : unmanaged
     {
         string key = $"{source.Path} {source} {typeof(TArgs)} {dynamicSharedBytes}";
         if (entries.TryGetValue(key, out Entry? known))
