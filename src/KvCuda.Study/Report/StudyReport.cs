@@ -371,7 +371,7 @@ internal sealed class StudyReport(ResultSet results, IReadOnlyList<StudyModel> m
         html.Append("<div class=wide><table><thead><tr>").AppendJoin("", head.Select(h => $"<th>{E(h)}")).Append("</thead><tbody>");
         foreach (string[] row in rows)
         {
-            html.Append("<tr>").AppendJoin("", row.Select(entry => $"<td>{Inline(entry)}"));
+            html.Append("<tr>").AppendJoin("", row.Select(entry => $"<td{(entry.Length <= 28 ? " class=n" : "")}>{Inline(entry)}"));
         }
         html.Append("</tbody></table></div>\n");
         MarkdownTable(head, rows);
@@ -417,7 +417,7 @@ internal sealed class StudyReport(ResultSet results, IReadOnlyList<StudyModel> m
         pre { padding: 0.7rem 1rem; overflow-x: auto; }
         .wide { overflow-x: auto; margin: 1rem 0; } table { border-collapse: collapse; font-size: 0.82rem; width: 100%; }
         th, td { padding: 0.3rem 0.6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; white-space: nowrap; font-variant-numeric: tabular-nums; }
-        td:nth-child(n+2) { white-space: normal; } th { background: var(--soft); white-space: pre-line; } td code { overflow-wrap: normal; white-space: nowrap; }
+        td { white-space: normal; min-width: 6rem; } .n { white-space: nowrap; min-width: 0; } th { background: var(--soft); white-space: pre-line; } td code { overflow-wrap: normal; white-space: nowrap; }
         .heat td[style] { background: color-mix(in srgb, var(--hot) var(--heat), transparent); text-align: center; white-space: nowrap; }
         figure { margin: 1.5rem 0; } svg { display: block; width: 100%; max-width: 44rem; height: auto; } svg text { font-family: system-ui, sans-serif; }
         .legend { display: flex; flex-wrap: wrap; gap: 0.2rem 1.2rem; font-size: 0.85rem; margin: 0.3rem 0; max-width: 44rem; } .legend i { display: inline-block; vertical-align: middle; margin-right: 0.4rem; }
