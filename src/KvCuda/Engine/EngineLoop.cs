@@ -10,7 +10,7 @@ namespace KvCuda.Engine;
 /// Runs one model's requests, step after step, on one thread. Other threads hand it requests (<see cref="Submit"/>) and questions
 /// (<see cref="Ask"/>); what belongs to one request (its tokenizer, its callbacks) fails that request and nothing else.
 /// </summary>
-internal sealed class EngineLoop
+internal sealed class EngineLoop : IDisposable
 {
     readonly LoadedModel model;
     readonly Sampler sampler;
@@ -307,4 +307,7 @@ internal sealed class EngineLoop
         Scheduler.Remove(request);
         request.Fail(error);
     }
+
+    /// <summary>Gives the sampler's memory back; after the end only. Late callers may still wake it.</summary>
+    public void Dispose() => sampler.Dispose();
 }

@@ -257,7 +257,14 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         try
         {
             await loop.StopAsync().ConfigureAwait(false);
-            model.Dispose();
+            try
+            {
+                loop.Dispose();
+            }
+            finally
+            {
+                model.Dispose();
+            }
             freed.SetResult();
         }
 #pragma warning disable CA1031 // told to everyone who disposes

@@ -1,4 +1,5 @@
 // JSON Schema as rules over bytes: the subset that OpenAI's strict mode names, with references, patterns and ranges.
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 using System.Text.Encodings.Web;
@@ -20,7 +21,7 @@ sealed class JsonSchemaRules
         "strict", "name",
     };
 
-    static readonly JsonSerializerOptions AsItIs = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    static readonly JsonWriterOptions AsItIs = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     readonly ByteNfa nfa;
     readonly JsonElement root;
@@ -337,7 +338,7 @@ sealed class JsonSchemaRules
         foreach ((string name, int rule, bool isRequired) in properties)
         {
             int after = nfa.State(), nextNone = nfa.State();
-            byte[] written = Encoding.UTF8.GetBytes(JsonSerializer.Serialize(name, AsItIs));
+            byte[] written = Written(writer => writer.WriteStringValue(name));
             int member = nfa.State();
             nfa.Free(none, member);
             nfa.Free(nfa.Call(nfa.Literal(some, ","u8), blank), member);
@@ -471,7 +472,17 @@ sealed class JsonSchemaRules
         }
     }
 
-    static byte[] Written(JsonElement value) => Encoding.UTF8.GetBytes(JsonSerializer.Serialize(value, AsItIs));
+    static byte[] Written(JsonElement value) => Written(value.WriteTo);
+
+    static byte[] Written(Action<Utf8JsonWriter> write)
+    {
+        ArrayBufferWriter<byte> bytes = new();
+        using (Utf8JsonWriter writer = new(bytes, AsItIs))
+        {
+            write(writer);
+        }
+        return bytes.WrittenSpan.ToArray();
+    }
 
     static string Escaped(string name) => name.Replace("~", "~0", StringComparison.Ordinal).Replace("/", "~1", StringComparison.Ordinal);
 
