@@ -120,6 +120,11 @@ internal static class RunCommand
         writer.WriteNumber("prompt_tokens", result.PromptTokens);
         writer.WriteNumber("cached_tokens", result.CachedTokens);
         writer.WriteNumber("generated_tokens", result.GeneratedTokens);
+        if (result.DraftTokens > 0)
+        {
+            writer.WriteNumber("draft_tokens", result.DraftTokens);
+            writer.WriteNumber("accepted_draft_tokens", result.AcceptedDraftTokens);
+        }
         writer.WriteString("finish_reason", result.FinishReason switch
         {
             FinishReason.EndOfSequence or FinishReason.StopText => "stop",

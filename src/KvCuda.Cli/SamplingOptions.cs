@@ -24,11 +24,18 @@ internal sealed class SamplingOptions(int maxTokens)
     readonly Option<int> sinks = new("--sinks") { Description = "With slide: number of initial tokens to keep (attention sinks).", DefaultValueFactory = _ => 4 };
     readonly Option<int?> window = new("--window") { Description = "With slide: number of latest tokens to keep. Default: the context minus the sinks." };
 
+    readonly Option<string> speculate = new("--speculate")
+    {
+        Description = "Guess the next tokens and check several per step: none, or ngram (from the text so far). The text stays the same.",
+        DefaultValueFactory = _ => "none",
+    };
+
     public void AddTo(Command command)
     {
         whenFull.AcceptOnlyFromAmong("stop", "slide");
+        speculate.AcceptOnlyFromAmong("none", "ngram");
         foreach (Option option in new Option[]
-            { count, temperature, topK, topP, minP, penalty, seed, stop, ignoreEos, whenFull, sinks, window })
+            { count, temperature, topK, topP, minP, penalty, seed, stop, ignoreEos, whenFull, sinks, window, speculate })
         {
             command.Add(option);
         }
@@ -48,5 +55,6 @@ internal sealed class SamplingOptions(int maxTokens)
         WhenFull = parsed.GetValue(whenFull) == "slide" ? ContextFull.Slide : ContextFull.Stop,
         Sinks = parsed.GetValue(sinks),
         Window = parsed.GetValue(window),
+        Speculate = parsed.GetValue(speculate) == "ngram" ? Speculation.NGram : Speculation.None,
     };
 }

@@ -8,6 +8,20 @@ namespace KvCuda.Engine;
 /// <summary>What a model and its store can take, asked before a request enters; without state of its own.</summary>
 internal sealed class Admission(LoadedModel model)
 {
+    /// <summary>A copy of what a caller asks for, checked by itself and against the model.</summary>
+    /// <exception cref="InvalidRequestException">An option is out of range, or the model cannot do it.</exception>
+    public GenerateOptions Check(GenerateOptions? options)
+    {
+        GenerateOptions copy = (options ?? new()).Checked();
+        if (copy.Speculate != Speculation.None && model.Sharing.IsCyclic)
+        {
+            throw new InvalidRequestException(
+                "Speculation was asked for, but layers of this model look upward (its sharing map reads keys and values of layers above): rows of one step "
+                + "would depend on each other, and checking a guess would cost as many passes as it saves. Leave Speculate at None.");
+        }
+        return copy;
+    }
+
     /// <summary>How a sequence of this model slides when it is longer than sinks and window.</summary>
     /// <param name="sinks">tokens of the beginning that stay</param>
     /// <param name="window">latest tokens that stay; null: as many as the context has room for</param>

@@ -213,7 +213,7 @@ internal sealed class EngineLoop : IDisposable
         Meter.Begin();
         foreach (Scheduler.Scheduled rows in scheduled)
         {
-            Meter.Rows(rows.Request, model.Pass.RowsOf(rows.Item));
+            Meter.Rows(rows.Request, model.Pass.RowsOf(rows.Item) - Math.Max(0, rows.Wanted - 1));
         }
         Tensor logits = model.Pass.Run();
         sampler.Clear();
@@ -221,7 +221,7 @@ internal sealed class EngineLoop : IDisposable
         {
             if (rows.Wanted > 0)
             {
-                rows.Request.AddRow(sampler);
+                rows.Request.AddRows(sampler, rows.Wanted - 1);
             }
         }
         ReadOnlySpan<int> next = sampler.Choose(logits);
@@ -255,32 +255,53 @@ internal sealed class EngineLoop : IDisposable
             model.Pass.Accept(rows.Item);
             return;
         }
-        Meter.Chosen(request);
-        int row = model.Pass.RowOf(rows.Item);
-        if (next[row] == SampleRow.NoToken)
+        int row = model.Pass.RowOf(rows.Item), drafts = rows.Wanted - 1, right = 0;
+        while (right < drafts && next[row + right] == request.Drafts[right])
         {
-            // Before anything of this step is kept: such keys and values must not be found by others.
-            End(request, new ModelOutputException(SampleRow.NoTokenMessage));
-            return;
+            right++;
         }
-        model.Pass.Accept(rows.Item);
+        request.LearnFromDrafts(right);
+        // Every row up to the first wrong guess gives the token that a step of its own would have given. One after another, as
+        // those steps would: a text may end before the last right guess.
+        for (int i = 0; i <= right; i++)
+        {
+            int token = next[row + i];
+            if (token == SampleRow.NoToken)
+            {
+                // Before anything of this row is kept: such keys and values must not be found by others.
+                End(request, new ModelOutputException(SampleRow.NoTokenMessage));
+                return;
+            }
+            model.Pass.Accept(rows.Item, i == 0 ? model.Pass.RowsOf(rows.Item) - drafts : 1);
+            if (Tell(request, token, row + i))
+            {
+                return;
+            }
+        }
+    }
+
+    // Gives a request its next token; true if that ended it.
+    bool Tell(Request request, int token, int row)
+    {
+        Meter.Chosen(request);
         bool finished;
         try
         {
-            finished = request.Accept(next[row], sampler.LogprobOf(row));
+            finished = request.Accept(token, sampler.LogprobOf(row));
         }
 #pragma warning disable CA1031 // a tokenizer of the caller's may throw anything: it is the error of its request
         catch (Exception error)
 #pragma warning restore CA1031
         {
             End(request, error as KvCudaException ?? new InvalidRequestException(
-                $"The tokenizer failed to decode token {next[row]} of this request's answer: {error.Message}", error));
-            return;
+                $"The tokenizer failed to decode token {token} of this request's answer: {error.Message}", error));
+            return true;
         }
         if (finished)
         {
             Finish(request);
         }
+        return finished;
     }
 
     void Finish(Request request)

@@ -39,6 +39,16 @@ public sealed record GenerateOptions
     /// <summary>Report each token's log-probability and those of so many likeliest alternatives; null reports none.</summary>
     public int? Logprobs { get; init; }
 
+    /// <summary>
+    /// Guess the next tokens and check several in one step. The text is the same as without, token for token and bit for bit in class
+    /// consistent, whatever the temperature: a guess is kept only if it is the token that would have been chosen. A text that slides
+    /// is not guessed. Models whose layers look upward refuse it.
+    /// </summary>
+    public Speculation Speculate { get; init; } = Speculation.None;
+
+    /// <summary>With <see cref="Speculate"/>: most tokens guessed per step; fewer where they are often wrong. 1 to 64.</summary>
+    public int DraftTokens { get; init; } = 8;
+
     /// <summary>Who may reuse what this request computes, and whose keys and values it may reuse.</summary>
     public CacheScope Cache { get; init; } = CacheScope.Shared;
 
@@ -80,6 +90,8 @@ public sealed record GenerateOptions
         Require(Stop!.Count <= 64 && Stop.All(stop => stop is not null && stop.Length is > 0 and <= 4096),
             "Stop takes at most 64 texts of 1 to 4096 characters.");
         Require(StopTokens!.Count <= 64 && StopTokens.All(token => token >= 0), "StopTokens takes at most 64 token ids.");
+        Require(Enum.IsDefined(Speculate), $"Speculate is {Speculate}; it must be None or NGram.");
+        Require(DraftTokens is >= 1 and <= 64, $"DraftTokens is {DraftTokens}; it must be from 1 to 64.");
         Require(Window is null || WhenFull == ContextFull.Slide,
             $"A window of {Window} tokens was given, but only a text that slides has one; say WhenFull = Slide (--when-full slide) too.");
     }

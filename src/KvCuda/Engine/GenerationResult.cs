@@ -53,6 +53,12 @@ public sealed record GenerationResult
     /// <summary>Generated tokens, an end-of-sequence token not counted.</summary>
     public int GeneratedTokens => Tokens.Count;
 
+    /// <summary>Tokens that were guessed (<see cref="GenerateOptions.Speculate"/>) and checked.</summary>
+    public int DraftTokens { get; init; }
+
+    /// <summary>Of those, tokens that were right: each saved a step.</summary>
+    public int AcceptedDraftTokens { get; init; }
+
     /// <summary>From the call to the moment the request was first scheduled.</summary>
     public required TimeSpan QueueTime { get; init; }
 

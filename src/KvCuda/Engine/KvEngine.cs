@@ -146,7 +146,7 @@ public sealed partial class KvEngine : IAsyncDisposable, IDisposable
         ArgumentNullException.ThrowIfNull(promptTokens);
         // Copied first, then checked: what the caller does with his lists afterwards is no concern of the request.
         int[] prompt = [.. promptTokens];
-        options = (options ?? new()).Checked();
+        options = admission.Check(options);
         admission.CheckPrompt(prompt, options.MaxTokens, StreamingOf(options));
         return Stream(prompt, options, default, beforeRelease: null, cancellation);
     }

@@ -34,6 +34,7 @@ public sealed record KvEngineOptions : LoadOptions
             $"PageTokens is {PageTokens}; it must be 16, 32, 64 or 128.");
         Require(MaxSequences is >= 1 and <= 4096, $"MaxSequences is {MaxSequences}; it must be from 1 to 4096.");
         Require(MaxStepTokens is >= 1 and <= 65536, $"MaxStepTokens is {MaxStepTokens}; it must be from 1 to 65536.");
+        Require(MaxDraftTokens is >= 0 and <= 4096, $"MaxDraftTokens is {MaxDraftTokens}; it must be from 0 to 4096.");
         Require(MaxContext is null or >= 2, $"MaxContext is {MaxContext}; it must be at least 2.");
         Require(KvBudgetBytes is null or > 0, $"KvBudgetBytes is {KvBudgetBytes}; it must be positive.");
         Require(HostKvBudgetBytes >= 0, $"HostKvBudgetBytes is {HostKvBudgetBytes}; it must not be negative.");

@@ -90,10 +90,10 @@ public sealed class KvSession : IAsyncDisposable
             {
                 prompt = [.. tokens, .. said];
             }
-            GenerateOptions turn = ((generate ?? new()) with
+            GenerateOptions turn = engine.Admission.Check((generate ?? new()) with
             {
                 Salt = options.Salt, Cache = options.Cache, Retention = [options.Retention],
-            }).Checked();
+            });
             engine.Admission.CheckPrompt(prompt, turn.MaxTokens, engine.StreamingOf(turn));
             lock (tokens)
             {

@@ -12,6 +12,7 @@ internal sealed class Request
     readonly GenerateOptions options;
     readonly StreamingDecoder? decoder;
     readonly StopMatcher stops;
+    readonly Drafter? drafter;
     readonly HashSet<int> endings;
     readonly System.Text.StringBuilder text = new();
     readonly List<int> history = []; // distinct tokens, in order of appearance, where a penalty needs them
@@ -46,6 +47,7 @@ internal sealed class Request
         this.decoder = decoder;
         this.endings = options.IgnoreEos ? [] : [.. endings];
         stops = new(options.Stop);
+        drafter = options.Speculate == Speculation.NGram && options.WhenFull == ContextFull.Stop ? new(options.DraftTokens) : null;
         Tokens = [.. prompt];
         PromptCount = prompt.Count;
         LongestLength = longest;
@@ -136,12 +138,38 @@ internal sealed class Request
 
     public ChannelReader<GeneratedPiece> Pieces => pieces.Reader;
 
-    /// <summary>Adds the row from which the next token is chosen.</summary>
-    public void AddRow(Sampler sampler) => sampler.Add(new()
+    /// <summary>Guesses the next tokens, if that was asked for.</summary>
+    /// <param name="most">tokens that have room in the step</param>
+    /// <returns>how many are guessed: <see cref="Drafts"/></returns>
+    public int Guess(int most) => drafter?.Guess(Tokens, Math.Min(most, LongestLength - Tokens.Count - 1)) ?? 0;
+
+    /// <summary>What was guessed for this step.</summary>
+    public IReadOnlyList<int> Drafts => drafter?.Drafts ?? [];
+
+    /// <summary>The guess has no room after all.</summary>
+    public void DropDrafts() => drafter?.Shorten(0);
+
+    /// <summary>The guess was checked: so many of its first tokens were right.</summary>
+    public void LearnFromDrafts(int accepted) => drafter?.Learn(accepted);
+
+    /// <summary>Adds the rows from which the next token is chosen, and those after each of the first <paramref name="drafts"/> guesses.</summary>
+    public void AddRows(Sampler sampler, int drafts)
     {
-        Temperature = options.Temperature, TopK = options.TopK, TopP = options.TopP, MinP = options.MinP,
-        RepetitionPenalty = options.RepetitionPenalty, SeedLow = (uint)Seed, SeedHigh = (uint)(Seed >> 32), Step = Tokens.Count,
-    }, CollectionsMarshal.AsSpan(history), options.Logprobs);
+        for (int i = 0; i <= drafts; i++)
+        {
+            ReadOnlySpan<int> before = CollectionsMarshal.AsSpan(history);
+            if (i > 0 && options.RepetitionPenalty != 1)
+            {
+                // A guess counts as seen for those after it.
+                before = (int[])[.. history, .. Drafts.Take(i).Where(token => !seen.Contains(token)).Distinct()];
+            }
+            sampler.Add(new()
+            {
+                Temperature = options.Temperature, TopK = options.TopK, TopP = options.TopP, MinP = options.MinP,
+                RepetitionPenalty = options.RepetitionPenalty, SeedLow = (uint)Seed, SeedHigh = (uint)(Seed >> 32), Step = Tokens.Count + i,
+            }, before, options.Logprobs);
+        }
+    }
 
     /// <summary>It runs, the first time or again after a preemption.</summary>
     /// <param name="cached">tokens found in the store</param>
@@ -218,6 +246,8 @@ internal sealed class Request
             Seed = Seed,
             PromptTokens = PromptCount,
             CachedTokens = CachedTokens,
+            DraftTokens = drafter?.Drafted ?? 0,
+            AcceptedDraftTokens = drafter?.Accepted ?? 0,
             QueueTime = Stopwatch.GetElapsedTime(created, scheduled),
             TimeToFirstToken = Stopwatch.GetElapsedTime(created, firstToken),
             Duration = Stopwatch.GetElapsedTime(created),

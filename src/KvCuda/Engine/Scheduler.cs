@@ -19,11 +19,12 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
     readonly List<Request> resting = [];                 // gave their pages back, and their readers are far behind
     readonly List<Request> running = []; // oldest first
     readonly List<Scheduled> scheduled = [];
+    readonly List<int> guessed = []; // scratch: a token and the guesses after it
 
     /// <summary>A request in a step.</summary>
     /// <param name="Request">its tokens are run from the first that has no keys and values yet</param>
     /// <param name="Item">its number in the <see cref="Pass"/></param>
-    /// <param name="Wanted">of how many of its last rows the logits are wanted: 1 if the step reaches its last token, else 0</param>
+    /// <param name="Wanted">of how many of its last rows the logits are wanted: 1 if the step reaches its last token, and 1 per guess after it</param>
     internal readonly record struct Scheduled(Request Request, int Item, int Wanted);
 
     public int Running => running.Count;
@@ -191,8 +192,16 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
             {
                 continue;
             }
-            while (!TrySchedule(request, rows))
+            // Guesses take what those that decode later in this step leave.
+            int drafts = decode ? request.Guess(Math.Min(pass.Room - 1 - decodes, pass.WantedRoom - (pass.MaxSequences - pass.Count))) : 0;
+            while (!TrySchedule(request, rows, drafts))
             {
+                if (drafts > 0)
+                {
+                    drafts = 0; // nobody gives pages back for a guess
+                    request.DropDrafts();
+                    continue;
+                }
                 if (PreemptResting())
                 {
                     i = running.IndexOf(request);
@@ -249,10 +258,19 @@ internal sealed class Scheduler(LoadedModel model, Admission admission)
         }
     }
 
-    bool TrySchedule(Request request, int rows)
+    bool TrySchedule(Request request, int rows, int drafts = 0)
     {
         int start = request.Kv!.Length, wanted = start + rows == request.Tokens.Count ? 1 : 0;
-        int item = pass.TryAdd(request.Kv, CollectionsMarshal.AsSpan(request.Tokens).Slice(start, rows), wanted);
+        ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(request.Tokens).Slice(start, rows);
+        if (drafts > 0)
+        {
+            guessed.Clear();
+            guessed.AddRange(tokens);
+            guessed.AddRange(request.Drafts);
+            tokens = CollectionsMarshal.AsSpan(guessed);
+            wanted += drafts;
+        }
+        int item = pass.TryAdd(request.Kv, tokens, wanted);
         if (item >= 0)
         {
             scheduled.Add(new(request, item, wanted));

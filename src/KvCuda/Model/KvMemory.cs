@@ -31,7 +31,7 @@ internal sealed class KvMemory
         Arena = new(backend, Store, report);
         // A sequence that slides: its sinks' chunks, then the chunk in which its window begins, the window, and a prompt chunk.
         int chunkTokens = Math.Max(AttentionMask.ChunkTokens, options.PageTokens);
-        Batch = new(backend, options.MaxStepTokens, options.MaxSequences, options.MaxWanted ?? options.MaxSequences, Layout.Classes.Count,
+        Batch = new(backend, options.MaxStepTokens, options.MaxSequences, options.MaxWanted ?? options.MaxSequences + options.MaxDraftTokens, Layout.Classes.Count,
             (maxContext + options.PageTokens - 1) / options.PageTokens,
             (maxContext + 2 * chunkTokens + options.MaxStepTokens) / options.PageTokens + 1);
     }

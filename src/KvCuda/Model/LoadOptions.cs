@@ -49,6 +49,12 @@ public record LoadOptions
     /// <summary>Most rows (tokens) of one step: the length of a prompt chunk, and so the longest wait for a cancellation.</summary>
     public int MaxStepTokens { get; init; } = 256;
 
+    /// <summary>
+    /// Most draft tokens of one step, over all requests that speculate; each needs
+    /// a row of logits. 0: nobody speculates.
+    /// </summary>
+    public int MaxDraftTokens { get; init; } = 32;
+
     /// <summary>How prompts run through models whose layers look upward.</summary>
     public PrefillMode Prefill { get; init; } = PrefillMode.Converged;
 
@@ -76,7 +82,7 @@ public record LoadOptions
     /// </summary>
     public bool HoldWeights { get; init; }
 
-    /// <summary>Most rows of a pass whose logits are wanted; null is one per sequence.</summary>
+    /// <summary>Most rows of a pass whose logits are wanted; null is one per sequence and one per draft token.</summary>
     internal int? MaxWanted { get; init; }
 
     /// <summary>Compile every kernel that may be needed at once, also under the host runner.</summary>

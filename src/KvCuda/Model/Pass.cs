@@ -37,7 +37,8 @@ internal sealed class Pass
     }
 
     // Rows [Start, Start + Count) of the batch; the logits of the last Wanted of them are rows [FirstWanted, ...) of the result.
-    readonly record struct Item(KvSequence Sequence, int Start, int Count, int FirstWanted);
+    // Of the rows, the first Accepted have been kept.
+    readonly record struct Item(KvSequence Sequence, int Start, int Count, int FirstWanted, int Accepted = 0);
 
     /// <summary>Sequences in the pass.</summary>
     public int Count => batch.SequenceCount;
@@ -127,13 +128,14 @@ internal sealed class Pass
     }
 
     /// <summary>
-    /// Keeps the first <paramref name="tokens"/> of an item's tokens: its sequence grows by them, and pages that are full now can be
-    /// found by others. The rest of the item never was: the next pass writes over it.
+    /// Keeps the next <paramref name="tokens"/> of an item's tokens: its sequence grows by them, and pages that are full now can be
+    /// found by others. What is not kept when the pass ends never was: the next pass writes over it.
     /// </summary>
     public void Accept(int item, int tokens)
     {
         Item kept = items[item];
-        memory.Store.Advance(kept.Sequence, batch.HostTokens.Slice(kept.Start, tokens));
+        memory.Store.Advance(kept.Sequence, batch.HostTokens.Slice(kept.Start + kept.Accepted, tokens));
+        items[item] = kept with { Accepted = kept.Accepted + tokens };
     }
 
     /// <summary>Keeps all of an item's tokens.</summary>

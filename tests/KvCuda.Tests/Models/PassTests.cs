@@ -106,7 +106,7 @@ public sealed class PassTests : IDisposable
     {
         using LoadedModel model = LoadedModel.Load(rig.Folder, new()
         {
-            Device = "cpu", Threads = 1, KvType = "f32", PageTokens = 16, MaxSequences = 3, MaxStepTokens = 64,
+            Device = "cpu", Threads = 1, KvType = "f32", PageTokens = 16, MaxSequences = 3, MaxStepTokens = 64, MaxDraftTokens = 0,
             KvBudgetBytes = 2 * new KvLayout(LayerSharing.Parse("standard", 4), 1, 8, DType.F32, 16).Classes.Sum(c => c.PageBytes),
         });
         KvSequence first = model.Store.Open(), second = model.Store.Open();
