@@ -28,6 +28,8 @@ sealed class ApiException(int status, string type, string message, string? param
         BadHttpRequestException { StatusCode: StatusCodes.Status408RequestTimeout } => new(StatusCodes.Status408RequestTimeout, "invalid_request_error",
             "The body came too slowly."),
         BadHttpRequestException malformed => new(malformed.StatusCode, "invalid_request_error", "The request is malformed."),
+        QueueFullException => new(StatusCodes.Status429TooManyRequests, "rate_limit_error", error.Message, code: "rate_limit_exceeded", retryAfterSeconds: 1),
+        ModelOutputException => new(StatusCodes.Status500InternalServerError, "server_error", error.Message, code: "model_output"),
         InvalidRequestException or KvBudgetException => Bad(error.Message, null),
         _ => null,
     };

@@ -131,7 +131,7 @@ sealed class Endpoints(Guard guard, ModelSource model, PrometheusText metrics, H
         if (methods.Length == 0)
         {
             throw new ApiException(StatusCodes.Status404NotFound, "invalid_request_error",
-                "There is no such endpoint. There are POST /v1/chat/completions and /v1/completions, GET /v1/models, /health, /ready, /metrics and /.", code: "unknown_url");
+                "There is no such endpoint. There are POST /v1/chat/completions, /v1/completions, /tokenize, /detokenize and /apply-template, GET /v1/models, /health, /ready, /metrics and /.", code: "unknown_url");
         }
         context.Response.Headers.Allow = string.Join(", ", methods);
         throw new ApiException(StatusCodes.Status405MethodNotAllowed, "invalid_request_error",

@@ -68,6 +68,7 @@ public sealed class KvServer : IAsyncDisposable
         app.MapPost("/v1/chat/completions", completions.ChatAsync);
         app.MapPost("/v1/completions", completions.TextAsync);
         app.MapGet("/v1/kvcuda/events", live.StreamAsync);
+        new TokenEndpoints(options, guard, model).Map(app);
         endpoints.Map(app);
     }
 

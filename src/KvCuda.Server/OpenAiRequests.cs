@@ -138,6 +138,8 @@ sealed class Extras
 
 [JsonSerializable(typeof(ChatCompletionRequest))]
 [JsonSerializable(typeof(CompletionRequest))]
+[JsonSerializable(typeof(TokenizeRequest))]
+[JsonSerializable(typeof(DetokenizeRequest))]
 sealed partial class OpenAiJson : JsonSerializerContext
 {
     /// <summary>Deepest nesting of a body; schemas of tools go to about 20.</summary>

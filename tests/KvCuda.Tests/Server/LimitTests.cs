@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
+using KvCuda.Server;
 using KvCuda.Tests.Extensions;
 
 namespace KvCuda.Tests.Server;
@@ -169,6 +170,14 @@ public sealed class LimitTests(ChatModel model) : IClassFixture<ChatModel>
         await slow.AskAsync(Text, Small); // a balancer needs time to notice
         await slow.Server.StopAsync(new CancellationToken(canceled: true));
         await stopping;
+    }
+
+    [Fact]
+    public void What_the_engine_says_of_its_queue_and_of_the_model_s_output_is_told()
+    {
+        Assert.Equal(429, ApiException.Of(new QueueFullException("full", 1))!.Status);
+        ApiException broken = ApiException.Of(new ModelOutputException("no numbers"))!;
+        Assert.Equal((500, "no numbers"), (broken.Status, broken.Message));
     }
 
     [Fact]
