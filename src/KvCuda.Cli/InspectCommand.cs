@@ -111,8 +111,8 @@ internal sealed class ModelFindings : IDisposable
         ? 0
         : TensorList.Of(Config, Sharing.Owns).Sum(spec => spec.Shape.Count);
 
-    /// <summary>Key and value numbers of one token in one owner layer.</summary>
-    public long NumbersPerOwner => Config is null ? 0 : 2L * Config.KvSize;
+    /// <summary>Key and value numbers of one token in a layer, if it owns any.</summary>
+    public long NumbersOf(int layer) => Config is null ? 0 : 2L * Config.LayerConfigs[layer].KvSize;
 
     // A template that KvCuda cannot run does not keep the model from running.
     static List<(string, string?)> ReadTemplates(string folder)

@@ -103,12 +103,12 @@ internal static class InspectJson
                 json.WriteNumberValue(reader);
             }
             json.WriteEndArray();
-            Bytes(json, "kv_bytes_per_token", found.NumbersPerOwner);
+            Bytes(json, "kv_bytes_per_token", found.NumbersOf(owner));
             json.WriteEndObject();
         }
         json.WriteEndArray();
-        Bytes(json, "kv_bytes_per_token", map.Owners.Count * found.NumbersPerOwner);
-        Bytes(json, "standard_kv_bytes_per_token", map.Layers * found.NumbersPerOwner);
+        Bytes(json, "kv_bytes_per_token", map.Owners.Sum(found.NumbersOf));
+        Bytes(json, "standard_kv_bytes_per_token", Enumerable.Range(0, map.Layers).Sum(found.NumbersOf));
         json.WriteEndObject();
     }
 

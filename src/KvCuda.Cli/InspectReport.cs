@@ -24,7 +24,7 @@ internal static class InspectReport
             output.WriteLine();
             Sharing(output, found.Sharing, found.IsOverride);
             output.WriteLine();
-            Memory(output, found.Config, found.Sharing, found.NumbersPerOwner);
+            Memory(output, found.Config, found.Sharing);
         }
         if (listTensors && found.Files is not null)
         {
@@ -42,11 +42,21 @@ internal static class InspectReport
 
     static void Shape(TextWriter output, ModelConfig config)
     {
-        string heads = config.Heads == config.KvHeads
-            ? $"{config.Heads} heads"
-            : $"{config.Heads} heads on {config.KvHeads} KV heads";
-        Line(output, "layers", $"{config.Layers} x (hidden {Figures.Whole(config.HiddenSize)}, {heads} of {config.HeadDim}, "
-            + $"MLP {Figures.Whole(config.MlpSize)})");
+        // Layers of one shape on one line.
+        string name = "layers";
+        foreach (var kind in config.LayerConfigs.Select((layer, i) => (Shape: layer with { Window = 0 }, Layer: i)).GroupBy(l => l.Shape))
+        {
+            LayerConfig shape = kind.Key;
+            string heads = shape.Heads == shape.KvHeads ? $"{shape.Heads} heads" : $"{shape.Heads} heads on {shape.KvHeads} KV heads";
+            Line(output, name, $"{kind.Count()} x (hidden {Figures.Whole(config.HiddenSize)}, {heads} of {shape.HeadDim}"
+                + (shape.MlpSize > 0 ? $", MLP {Figures.Whole(shape.MlpSize)}" : "")
+                + (shape.HasExperts ? $", {config.Experts!.Chosen} of {config.Experts.Count} experts of {config.Experts.Size}" : "")
+                + ")" + (config.Ropes.Count == 0 || (shape.Rope == 0 && config.Ropes.Count == 1) ? ""
+                    : shape.Rope < 0 ? ", no positions" : $", {config.Ropes[shape.Rope].Type} rope {shape.Rope}")
+                + (shape.KeyIsValue ? ", keys are values" : "")
+                + (kind.Count() < config.Layers ? ": " + Runs([.. kind.Select(l => l.Layer)]) : ""));
+            name = "";
+        }
         var details = new List<string>
         {
             config.Norm == NormKind.Rms ? "RMS norm" : "layer norm",
@@ -142,20 +152,26 @@ internal static class InspectReport
         }
     }
 
-    static void Memory(TextWriter output, ModelConfig config, LayerSharing map, long numbersPerOwner)
+    static void Memory(TextWriter output, ModelConfig config, LayerSharing map)
     {
+        long Numbers(int layer) => 2L * config.LayerConfigs[layer].KvSize;
+        long here = map.Owners.Sum(Numbers), standard = Enumerable.Range(0, map.Layers).Sum(Numbers);
+        var each = map.Owners.GroupBy(Numbers).OrderBy(group => group.Key).ToArray();
         int[] fullOwners = [.. map.Owners.Where(owner => map.OwnerWindow(owner) == 0)];
         int[] windowOwners = [.. map.Owners.Where(owner => map.OwnerWindow(owner) > 0)];
         output.WriteLine($"KV bytes per token {"f32",14} {"bf16, f16",14}");
-        Row("this map", map.Owners.Count);
+        Row("this map", here);
         if (map.Owners.Count < map.Layers)
         {
-            Row("standard", map.Layers);
+            Row("standard", standard);
         }
-        Row("each owner", 1);
+        foreach (IGrouping<long, int> owner in each)
+        {
+            Row(each.Length == 1 ? "each owner" : Runs([.. owner]), owner.Key);
+        }
         if (map.Owners.Count < map.Layers)
         {
-            output.WriteLine($"  {map.Layers / (double)map.Owners.Count:0.##} times less than the standard map.");
+            output.WriteLine($"  {standard / (double)here:0.##} times less than the standard map.");
         }
         string owners = fullOwners.Length == map.Layers ? "" : $"  {Plural(fullOwners.Length)} all tokens: {Runs(fullOwners)}.";
         if (windowOwners.Length > 0)
@@ -175,12 +191,13 @@ internal static class InspectReport
             output.WriteLine(owners);
         }
         long positions = config.MaxPositions;
-        long tokens = map.Owners.Sum(owner => map.OwnerWindow(owner) is > 0 and int window ? Math.Min(window, positions) : positions);
-        output.WriteLine($"  A sequence of {Figures.Whole(positions)} tokens holds {Figures.Bytes(tokens * numbersPerOwner * 4)} in f32, "
-            + $"{Figures.Bytes(tokens * numbersPerOwner * 2)} in bf16.");
+        long numbers = map.Owners.Sum(owner => Numbers(owner)
+            * (map.OwnerWindow(owner) is > 0 and int window ? Math.Min(window, positions) : positions));
+        output.WriteLine($"  A sequence of {Figures.Whole(positions)} tokens holds {Figures.Bytes(numbers * 4)} in f32, "
+            + $"{Figures.Bytes(numbers * 2)} in bf16.");
 
-        void Row(string name, int layers) => output.WriteLine($"  {name,-16} "
-            + string.Join(' ', KvTypes.Select(type => $"{Figures.Whole(layers * numbersPerOwner * type.Bytes()),14}")));
+        void Row(string name, long count) => output.WriteLine($"  {name,-16} "
+            + string.Join(' ', KvTypes.Select(type => $"{Figures.Whole(count * type.Bytes()),14}")));
 
         static string Plural(int count) => count == 1 ? "1 owner keeps" : $"{count} owners keep";
     }

@@ -16,6 +16,10 @@ static class KnownFields
         "embed_dropout", "classifier_dropout", "summary_type", "summary_use_proj", "summary_activation", "summary_first_dropout",
         "summary_proj_to_labels", "gradient_checkpointing", "pretraining_tp", "chunk_size_feed_forward",
         "output_router_logits", "router_aux_loss_coef", "train_kv",
+        // of the parts of a model that see or hear, and training of Gemma 3n
+        "vision_config", "audio_config", "boi_token_id", "eoi_token_id", "boi_token_index", "eoi_token_index", "image_token_id",
+        "image_token_index", "video_token_id", "boa_token_id", "eoa_token_id", "eoa_token_index", "audio_token_id", "mm_tokens_per_image",
+        "vision_soft_tokens_per_image", "audio_soft_tokens_per_image", "altup_coef_clip", "altup_lr_multiplier",
         // what a call may ask for, not the model
         "use_cache", "output_attentions", "output_hidden_states", "return_dict", "torchscript", "pruned_heads",
         "use_bfloat16", "tf_legacy_loss", "cache_implementation", "attn_implementation", "_attn_implementation",
