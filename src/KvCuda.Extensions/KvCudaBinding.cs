@@ -72,6 +72,7 @@ public static class KvCudaBinding
         MaxContext = reader.Value(nameof(o.MaxContext), o.MaxContext),
         MaxSequences = reader.Value(nameof(o.MaxSequences), o.MaxSequences),
         MaxWaiting = reader.Value(nameof(o.MaxWaiting), o.MaxWaiting),
+        MaxDraftTokens = reader.Value(nameof(o.MaxDraftTokens), o.MaxDraftTokens),
         MaxStepTokens = reader.Value(nameof(o.MaxStepTokens), o.MaxStepTokens),
         Prefill = reader.Parsed(nameof(o.Prefill), o.Prefill, KvCuda.Model.PrefillMode.Parse),
         Numerics = reader.Text(nameof(o.Numerics), o.Numerics),
@@ -107,6 +108,8 @@ public static class KvCudaBinding
         Salt = reader.Text(nameof(o.Salt), o.Salt),
         Retention = reader.List(nameof(o.Retention), o.Retention, Retention),
         WhenFull = reader.Choice(nameof(o.WhenFull), o.WhenFull),
+        Speculate = reader.Choice(nameof(o.Speculate), o.Speculate),
+        DraftTokens = reader.Value(nameof(o.DraftTokens), o.DraftTokens),
         Sinks = reader.Value(nameof(o.Sinks), o.Sinks),
         Window = reader.Value(nameof(o.Window), o.Window),
     };

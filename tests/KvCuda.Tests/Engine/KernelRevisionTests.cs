@@ -11,6 +11,8 @@ namespace KvCuda.Tests.Engine;
 /// <summary>Stored bits never change unnoticed: pages and snapshots of other kernels would pass for one's own.</summary>
 public sealed class KernelRevisionTests
 {
+    static readonly JsonSerializerOptions Indented = new() { WriteIndented = true };
+
     [Theory]
     [InlineData("demo")]
     [InlineData("sandwich-bottom-4")]
@@ -40,7 +42,7 @@ public sealed class KernelRevisionTests
         if (Environment.GetEnvironmentVariable("KVCUDA_UPDATE") == "1" && entry?.Revision != revision)
         {
             known[key] = entry = new(revision, hash);
-            File.WriteAllText(path, JsonSerializer.Serialize(known, new JsonSerializerOptions { WriteIndented = true }) + "\n");
+            File.WriteAllText(path, JsonSerializer.Serialize(known, Indented) + "\n");
         }
         Assert.True(entry?.Revision == revision,
             $"KernelRevision says {revision} for {key}, kv-bits.json has {entry?.Revision}: run this test with KVCUDA_UPDATE=1.");

@@ -145,7 +145,7 @@ public sealed class ToolTests : IDisposable
                 name += part.FunctionName;
                 arguments += part.FunctionArgumentsUpdate;
             }
-            Assert.Empty(update.ContentUpdate.Where(part => part.Text?.Length > 0));
+            Assert.DoesNotContain(update.ContentUpdate, part => part.Text?.Length > 0);
             reason = update.FinishReason ?? reason;
         }
         Assert.Equal(("weather", """{"city": "Oslo"}""", OpenAI.Chat.ChatFinishReason.ToolCalls), (name, arguments, reason));

@@ -36,14 +36,16 @@ public class FamilyTests
     {
         HashSet<ModelFamily> covered = [.. GoldenCase.Names.Concat(GoldenCase.Families)
             .Select(name => ModelConfig.Load(new GoldenCase(name).Folder).Family)];
-        Assert.Empty(Enum.GetValues<ModelFamily>().Where(id => !covered.Contains(id) && !WithoutGolden.ContainsKey(id)));
-        Assert.Empty(WithoutGolden.Keys.Where(covered.Contains));
+        Assert.DoesNotContain(Enum.GetValues<ModelFamily>(),
+            id => !covered.Contains(id) && !WithoutGolden.ContainsKey(id));
+        Assert.DoesNotContain(WithoutGolden.Keys, covered.Contains);
     }
 
     [Fact]
     public void Every_architecture_stands_in_the_documentation()
     {
         string page = File.ReadAllText(Path.Combine(Repository.Root, "docs", "adding-a-model.md"));
-        Assert.Empty(ModelConfigReader.Architectures.Where(name => !page.Contains(name, StringComparison.Ordinal)));
+        Assert.DoesNotContain(ModelConfigReader.Architectures,
+            name => !page.Contains(name, StringComparison.Ordinal));
     }
 }

@@ -10,6 +10,13 @@ namespace KvCuda.Tests.Text.Masks;
 
 public class GrammarTests
 {
+    static readonly JsonSerializerOptions AsItIs = new()
+    {
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+    };
+
+    static readonly JsonSerializerOptions Pretty = new() { WriteIndented = true, NewLine = "\n" };
+
     static readonly HuggingFaceTokenizer Tokenizer = HuggingFaceTokenizer.Parse(TextGolden.Family("qwen3").Json, "qwen3");
 
     static bool Accepts(TokenMasks masks, string text) => masks.Step(masks.Start, Encoding.UTF8.GetBytes(text)) is { Accepts: true };
@@ -59,7 +66,7 @@ public class GrammarTests
         TokenMasks masks = Masks(TextGrammar.JsonSchema(JsonSerializer.Serialize(new { type = "string", pattern })));
         foreach (string text in Strings("ab0\"\\", 4))
         {
-            string json = JsonSerializer.Serialize(text, new JsonSerializerOptions { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+            string json = JsonSerializer.Serialize(text, AsItIs);
             Assert.True(Regex.IsMatch(text, pattern) == Accepts(masks, json), $"{pattern} and {json}");
         }
     }
@@ -106,7 +113,7 @@ public class GrammarTests
     {
         TokenMasks masks = Masks(TextGrammar.JsonObject());
         string pretty = JsonSerializer.Serialize(new { a = new object?[] { 1, "x", null, new { b = true } }, c = new { } },
-            new JsonSerializerOptions { WriteIndented = true, NewLine = "\n" });
+            Pretty);
         Assert.True(Accepts(masks, pretty));
         Assert.True(Accepts(masks, pretty.Replace("\n", "", StringComparison.Ordinal).Replace("  ", "", StringComparison.Ordinal)));
         Assert.False(Accepts(masks, "[1]"));
