@@ -53,7 +53,12 @@ internal sealed partial class Decoder
             return stream;
         }
         int rows = stream.Rows.Count;
-        Tensor[] all = [.. work.Streams.Select(t => t.Top(rows))];
+        // No lambda: what it captures would be allocated in every step, of models without streams too.
+        Tensor[] all = [.. work.Streams];
+        for (int i = 0; i < all.Length; i++)
+        {
+            all[i] = all[i].Top(rows);
+        }
         backend.CopyBytes(all[0].Address, stream.X.Address, stream.X.Bytes);
         for (int i = 1; i < altUp.Streams; i++)
         {
