@@ -42,10 +42,27 @@ public class ExampleTests
         Assert.Contains("7 bytes in, 8 tokens out", await Run("OwnTokenizer", Repository.Demo), StringComparison.Ordinal);
 
     [Fact]
-    public async Task The_service_answers_and_is_healthy()
+    public Task The_service_answers_and_is_healthy() => Serve("Service", async client =>
     {
-        using Process service = Start("Service", "--urls", "http://127.0.0.1:0", $"--KvCuda:ModelPath={Repository.Demo}",
-            $"--contentRoot={Path.GetDirectoryName(Program("Service"))}");
+        Assert.Equal("Healthy", await client.GetStringAsync("/health"));
+        Assert.NotEqual("", await client.GetStringAsync("/ask?q=Call%20me"));
+    }, $"--KvCuda:ModelPath={Repository.Demo}", $"--contentRoot={Path.GetDirectoryName(Program("Service"))}");
+
+    [Fact]
+    public Task The_live_experiment_counts_every_answer_in_one_of_its_arms() => Serve("LiveExperiment", async client =>
+    {
+        for (int i = 0; i < 4; i++)
+        {
+            Assert.NotEqual("", await client.GetStringAsync("/ask?q=Call%20me"));
+        }
+        using var report = System.Text.Json.JsonDocument.Parse(await client.GetStringAsync("/experiment.json"));
+        Assert.Contains("half the KV layers", report.RootElement.GetRawText(), StringComparison.Ordinal);
+        Assert.Contains("half the KV layers", await client.GetStringAsync("/experiment"), StringComparison.Ordinal);
+    }, $"--model={Repository.Demo}");
+
+    static async Task Serve(string example, Func<HttpClient, Task> use, params string[] options)
+    {
+        using Process service = Start(example, ["--urls", "http://127.0.0.1:0", .. options]);
         try
         {
             string? line, address = null;
@@ -55,8 +72,7 @@ public class ExampleTests
             }
             Assert.NotNull(address);
             using HttpClient client = new() { BaseAddress = new(address) };
-            Assert.Equal("Healthy", await client.GetStringAsync("/health"));
-            Assert.NotEqual("", await client.GetStringAsync("/ask?q=Call%20me"));
+            await use(client);
         }
         finally
         {

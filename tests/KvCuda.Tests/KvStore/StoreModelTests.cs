@@ -13,7 +13,7 @@ public sealed class StoreModelTests
         ("0s", 3, 0),              // one window class
         ("0s_1s_2s", 4, 1),        // one window in two shapes, and no full class
         ("0_1_2s", 3, 0),          // a full class of two owners, a window class of one
-        ("0_1s_2s", 5, 2),         // one window, two shapes
+        ("0_1_2s_3s", 5, 3),       // a full class, and one window in two shapes
         ("0_1s_2s", 1, 0),         // a window of nothing but the token itself
     ];
 
