@@ -5,7 +5,7 @@ using System.Text.Json.Serialization;
 namespace KvCuda.Study;
 
 /// <summary>
-/// A figure. The first five members name it: two results of the same cell can be compared. Schema: docs/study/schema.md.
+/// A figure. The first five members name it: two results of the same cell can be compared. Schema: docs/study.md.
 /// </summary>
 /// <param name="Model">folder name or shape; "machine" for what belongs to none</param>
 /// <param name="Map">the sharing map in its own notation; "" where none is meant</param>

@@ -11,7 +11,7 @@ public sealed class StoreModelTests
     [
         ("0_1", 0, 0),             // one full class
         ("0s", 3, 0),              // one window class
-        ("0s_1s_2s", 4, 1),        // one window in two shapes, and no full class
+        ("0s_1s_2s", 4, 2),        // one window in two shapes, and no full class
         ("0_1_2s", 3, 0),          // a full class of two owners, a window class of one
         ("0_1_2s_3s", 5, 3),       // a full class, and one window in two shapes
         ("0_1s_2s", 1, 0),         // a window of nothing but the token itself
@@ -28,6 +28,7 @@ public sealed class StoreModelTests
             var layout = new KvLayout(
                 LayerSharing.Parse(map, map.Split('_').Length, window),
                 layer => new(1, layer < wide ? 32 : 16), DType.F32, pageTokens: 2);
+            Assert.Distinct(layout.Classes.Select(c => c.PageBytes));
             long largest = layout.Classes.Max(c => c.PageBytes);
             long slabBytes = largest * random.Next(1, 4);
             int slabs = random.Next(3, 8);
